@@ -1,0 +1,1 @@
+//! Alerts: on disk before they are sent, kept until delivered.

@@ -1,0 +1,485 @@
+//! The configuration file as the NixOS module writes it (format 1). Unknown keys are refused: a mistyped one would
+//! silently mean the default.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::duration::Span;
+use super::names::{AppName, Domain};
+use super::{App, CommandProbe, Config, DeployerConfig, Health, Policy, Probe, Sink, Target, Update, Warm};
+use crate::gate::markers;
+use crate::recipe::version::Version;
+
+/// The newest format of the file that this program reads.
+pub const FORMAT: u32 = 1;
+
+/// cc-warm's configuration.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Raw {
+    /// Always 1.
+    #[expect(dead_code, reason = "parse() has looked at it first; here for the schema")]
+    format: u32,
+    /// The state folder.
+    #[serde(default = "default_state_dir")]
+    state_dir: PathBuf,
+    /// How alerts name this host; its host name by default.
+    #[serde(default)]
+    host: Option<String>,
+    /// The apps that are kept warm.
+    apps: BTreeMap<AppName, RawApp>,
+    /// Where alerts go.
+    #[serde(default)]
+    alerts: BTreeMap<String, Sink>,
+    /// After how long a standing fact (a held version, a stuck app) is reported again.
+    #[serde(default = "default_reminder")]
+    reminder: Span,
+    /// Disk space.
+    #[serde(default)]
+    disk: RawDisk,
+    /// Consecutive failures to fetch a recipe before the operator is told.
+    #[serde(default = "default_fetch_failures")]
+    fetch_failures: u32,
+}
+
+/// Disk space.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawDisk {
+    /// Bytes that no snapshot may take, on each file system.
+    #[serde(default = "default_reserve")]
+    reserve: u64,
+}
+
+/// One app.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawApp {
+    /// The git remote, URL or absolute path, that publishes the recipe.
+    recipe: String,
+    /// Where the app is served.
+    domain: Domain,
+    /// `live`: deployed and running. `data`: undeployed, its volumes retained.
+    #[serde(default = "default_warm")]
+    warm: Warm,
+    /// Whether the app has data: then it is stopped and snapshotted around an update.
+    #[serde(default = "yes")]
+    stateful: bool,
+    /// What runs it.
+    deployer: RawDeployer,
+    /// Environment of the app.
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    /// Files with `KEY=value` lines; later ones win.
+    #[serde(default)]
+    environment_files: Vec<PathBuf>,
+    /// Apps that must be healthy before this one is updated.
+    #[serde(default)]
+    after: Vec<AppName>,
+    /// What healthy means.
+    #[serde(default)]
+    health: RawHealth,
+    /// How it is updated.
+    #[serde(default)]
+    update: RawUpdate,
+}
+
+/// What runs an app.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+enum RawDeployer {
+    /// The recipe's `Procfile`, run as a supervised group.
+    #[serde(rename_all = "camelCase")]
+    Process {
+        /// The user that the app runs as when cc-warm is root: a name or a uid. By default a uid of its own.
+        #[serde(default)]
+        user: Option<String>,
+    },
+    /// abra on Docker Swarm.
+    #[serde(rename_all = "camelCase")]
+    Abra {
+        /// The server's name in abra.
+        #[serde(default = "default_server")]
+        server: String,
+        /// The stack's name, if it is not what abra derives from the domain.
+        #[serde(default)]
+        stack: Option<String>,
+    },
+}
+
+/// What healthy means.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawHealth {
+    /// All of them must pass.
+    #[serde(default)]
+    probes: Vec<Probe>,
+    /// So many times in a row.
+    #[serde(default = "default_successes")]
+    successes: u32,
+    /// With this pause between rounds.
+    #[serde(default = "default_interval")]
+    interval: Span,
+    /// And then nothing fails for so long.
+    #[serde(default = "default_soak")]
+    soak: Span,
+    /// All that within this.
+    #[serde(default = "default_deadline")]
+    deadline: Span,
+    /// A command whose output must be the same before the stop and after the update.
+    #[serde(default)]
+    continuity: Option<CommandProbe>,
+}
+
+/// How an app is updated.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawUpdate {
+    /// `auto`: applied when no hold reason stands. `hold`: only reported.
+    #[serde(default = "default_policy")]
+    policy: Policy,
+    /// `latest`: the highest published version. `latest-compatible`: the highest before which no hold reason stands.
+    #[serde(default = "default_target")]
+    to: Target,
+    /// Only this version.
+    #[serde(default)]
+    pin: Option<Version>,
+    /// Never these versions.
+    #[serde(default)]
+    ignore: Vec<Version>,
+    /// A version must have been seen by this host for so long.
+    #[serde(default)]
+    min_age: Span,
+    /// Regular expressions; a release note that matches one holds. By default a list of usual phrases.
+    #[serde(default)]
+    markers: Option<Vec<String>>,
+    /// Mounts that are not snapshotted and do not go back.
+    #[serde(default)]
+    unmanaged: Vec<String>,
+    /// For how long the data of a failed update is kept.
+    #[serde(default = "default_keep")]
+    keep_failed: Span,
+    /// For how long the snapshot before the current one is kept.
+    #[serde(default = "default_keep")]
+    keep_previous: Span,
+}
+
+/// Parses the text of a configuration file.
+pub fn parse(text: &str) -> Result<Raw> {
+    #[derive(Deserialize)]
+    struct Probe {
+        format: Option<u32>,
+    }
+    // The format first: a newer file has keys that would be refused with a misleading message.
+    let Probe { format } = serde_json::from_str(text).context("it is not the JSON of a configuration")?;
+    match format {
+        Some(FORMAT) => {}
+        Some(newer) => bail!("it has format {newer}; this cc-warm reads format {FORMAT}"),
+        None => bail!("it has no `format`; this cc-warm reads format {FORMAT}"),
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let raw = Raw::deserialize(&mut reader)?;
+    Ok(raw)
+}
+
+/// The JSON schema of the file.
+#[must_use]
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Raw)
+}
+
+impl Raw {
+    /// Fills in defaults and refuses what cannot work, naming the app and the remedy.
+    pub fn validate(self) -> Result<Config> {
+        ensure!(self.state_dir.is_absolute(), "`stateDir` must be an absolute path");
+        let mut apps = BTreeMap::new();
+        let mut domains: BTreeMap<Domain, AppName> = BTreeMap::new();
+        for (name, raw) in self.apps {
+            if let Some(other) = domains.insert(raw.domain.clone(), name.clone()) {
+                bail!("the apps `{other}` and `{name}` have one domain, `{}`: give each its own", raw.domain);
+            }
+            let app = raw.validate(name.clone()).with_context(|| format!("app `{name}`"))?;
+            apps.insert(name, app);
+        }
+        check_after(&apps)?;
+        for (name, sink) in &self.alerts {
+            check_sink(sink).with_context(|| format!("alert `{name}`"))?;
+        }
+        let host = self.host.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+        Ok(Config {
+            state_dir: self.state_dir,
+            host,
+            apps,
+            alerts: self.alerts,
+            reminder: self.reminder,
+            reserve: self.disk.reserve,
+            fetch_failures: self.fetch_failures.max(1),
+        })
+    }
+}
+
+impl RawApp {
+    fn validate(self, name: AppName) -> Result<App> {
+        let recipe = recipe_name(&self.recipe)?;
+        for key in self.env.keys() {
+            ensure!(
+                !key.is_empty()
+                    && key.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
+                    && !key.as_bytes()[0].is_ascii_digit(),
+                "`env`: `{key}` is not the name of a variable"
+            );
+        }
+        for file in &self.environment_files {
+            ensure!(file.is_absolute(), "`environmentFiles`: `{}` must be an absolute path", file.display());
+            ensure!(
+                !file.starts_with("/nix/store"),
+                "`environmentFiles`: `{}` is readable by all: keep it out of the store",
+                file.display()
+            );
+        }
+        let health = self.health.validate()?;
+        ensure!(
+            !self.stateful || self.warm == Warm::Data || !health.probes.is_empty(),
+            "a stateful app needs a probe (`health.probes`): nothing else tells a good update from a bad one"
+        );
+        Ok(App {
+            name,
+            recipe,
+            remote: self.recipe,
+            domain: self.domain,
+            warm: self.warm,
+            stateful: self.stateful,
+            deployer: match self.deployer {
+                RawDeployer::Process { user } => DeployerConfig::Process { user },
+                RawDeployer::Abra { server, stack } => DeployerConfig::Abra { server, stack },
+            },
+            env: self.env,
+            environment_files: self.environment_files,
+            after: self.after,
+            health,
+            update: self.update.validate()?,
+        })
+    }
+}
+
+impl RawHealth {
+    fn validate(self) -> Result<Health> {
+        ensure!(self.successes > 0, "`health.successes` must be at least 1");
+        ensure!(
+            self.soak < self.deadline,
+            "`health.soak` ({}) must be shorter than `health.deadline` ({})",
+            self.soak,
+            self.deadline
+        );
+        for probe in &self.probes {
+            match probe {
+                Probe::Http(http) => {
+                    ensure!(
+                        http.url.starts_with("http://") || http.url.starts_with("https://"),
+                        "`health.probes`: `{}` must begin with http:// or https://",
+                        http.url
+                    );
+                    for pattern in http.body.iter().chain(http.headers.values()) {
+                        check_regex(pattern).context("`health.probes`")?;
+                    }
+                }
+                Probe::Command(command) => check_argv(&command.argv).context("`health.probes`")?,
+            }
+        }
+        if let Some(command) = &self.continuity {
+            check_argv(&command.argv).context("`health.continuity`")?;
+        }
+        Ok(Health {
+            probes: self.probes,
+            successes: self.successes,
+            interval: self.interval,
+            soak: self.soak,
+            deadline: self.deadline,
+            continuity: self.continuity,
+        })
+    }
+}
+
+impl RawUpdate {
+    fn validate(self) -> Result<Update> {
+        let markers = self.markers.unwrap_or_else(|| markers::DEFAULT.iter().map(|&m| m.to_owned()).collect());
+        for pattern in &markers {
+            check_regex(pattern).context("`update.markers`")?;
+        }
+        if let Some(pin) = &self.pin {
+            ensure!(!self.ignore.contains(pin), "`update.pin` and `update.ignore` both name {pin}");
+        }
+        Ok(Update {
+            policy: self.policy,
+            to: self.to,
+            pin: self.pin,
+            ignore: self.ignore,
+            min_age: self.min_age,
+            markers,
+            unmanaged: self.unmanaged,
+            keep_failed: self.keep_failed,
+            keep_previous: self.keep_previous,
+        })
+    }
+}
+
+/// The recipe's name: the last part of its remote, without `.git`.
+fn recipe_name(remote: &str) -> Result<String> {
+    ensure!(!remote.starts_with('-') && !remote.chars().any(char::is_control), "`recipe`: `{remote}` is no git remote");
+    ensure!(
+        remote.starts_with('/')
+            || remote.starts_with("https://")
+            || remote.starts_with("ssh://")
+            || remote.starts_with("file:///"),
+        "`recipe`: `{remote}` must be an absolute path or begin with https://, ssh:// or file:///"
+    );
+    let last = remote.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let name = last.strip_suffix(".git").unwrap_or(last);
+    ensure!(
+        !name.is_empty()
+            && !name.starts_with('.')
+            && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c)),
+        "`recipe`: `{remote}` does not end in a recipe's name"
+    );
+    Ok(name.to_owned())
+}
+
+/// Every name in `after` is declared, and they make no cycle.
+fn check_after(apps: &BTreeMap<AppName, App>) -> Result<()> {
+    for app in apps.values() {
+        for before in &app.after {
+            ensure!(apps.contains_key(before), "app `{}`: `after` names `{before}`, which is not declared", app.name);
+        }
+    }
+    let mut done: BTreeSet<&AppName> = BTreeSet::new();
+    while done.len() < apps.len() {
+        let ready: Vec<&AppName> = apps
+            .values()
+            .filter(|app| !done.contains(&app.name) && app.after.iter().all(|b| done.contains(b)))
+            .map(|app| &app.name)
+            .collect();
+        if ready.is_empty() {
+            let cycle: Vec<&str> = apps.keys().filter(|name| !done.contains(name)).map(AppName::as_str).collect();
+            bail!("`after` of these apps makes a cycle, or waits for one: {}", cycle.join(", "));
+        }
+        done.extend(ready);
+    }
+    Ok(())
+}
+
+fn check_sink(sink: &Sink) -> Result<()> {
+    match sink {
+        Sink::Webhook { url, .. } | Sink::Ntfy { url, .. } => {
+            ensure!(
+                url.starts_with("http://") || url.starts_with("https://"),
+                "`url` must begin with http:// or https://"
+            );
+        }
+        Sink::Command { argv, .. } => check_argv(argv)?,
+    }
+    Ok(())
+}
+
+fn check_regex(pattern: &str) -> Result<()> {
+    regex::Regex::new(pattern).map(drop).with_context(|| format!("`{pattern}` is no regular expression"))
+}
+
+fn check_argv(argv: &[String]) -> Result<()> {
+    ensure!(argv.first().is_some_and(|program| !program.is_empty()), "`argv` names no program");
+    Ok(())
+}
+
+impl Default for RawHealth {
+    fn default() -> Self {
+        Self {
+            probes: Vec::new(),
+            successes: default_successes(),
+            interval: default_interval(),
+            soak: default_soak(),
+            deadline: default_deadline(),
+            continuity: None,
+        }
+    }
+}
+
+impl Default for RawUpdate {
+    fn default() -> Self {
+        Self {
+            policy: default_policy(),
+            to: default_target(),
+            pin: None,
+            ignore: Vec::new(),
+            min_age: Span::default(),
+            markers: None,
+            unmanaged: Vec::new(),
+            keep_failed: default_keep(),
+            keep_previous: default_keep(),
+        }
+    }
+}
+
+impl Default for RawDisk {
+    fn default() -> Self {
+        Self { reserve: default_reserve() }
+    }
+}
+
+fn default_state_dir() -> PathBuf {
+    "/var/lib/ci-warm".into()
+}
+
+fn default_reminder() -> Span {
+    Span::days(7)
+}
+
+fn default_reserve() -> u64 {
+    1 << 30
+}
+
+fn default_fetch_failures() -> u32 {
+    3
+}
+
+fn default_warm() -> Warm {
+    Warm::Live
+}
+
+fn default_server() -> String {
+    "default".to_owned()
+}
+
+fn default_successes() -> u32 {
+    3
+}
+
+fn default_interval() -> Span {
+    Span::seconds(2)
+}
+
+fn default_soak() -> Span {
+    Span::seconds(60)
+}
+
+fn default_deadline() -> Span {
+    Span::seconds(600)
+}
+
+fn default_policy() -> Policy {
+    Policy::Auto
+}
+
+fn default_target() -> Target {
+    Target::Latest
+}
+
+fn default_keep() -> Span {
+    Span::days(7)
+}
+
+fn yes() -> bool {
+    true
+}

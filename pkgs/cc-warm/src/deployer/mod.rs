@@ -1,0 +1,205 @@
+//! What runs apps. A [`Deployer`] speaks of one app; what it says is what the swarm or the kernel says, never what a
+//! tool's exit code hopes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{CommitId, Env, Identity};
+use crate::lock::AppLock;
+use crate::recipe::version::Version;
+use crate::snapshot::Volume;
+use crate::sys::clock::Deadline;
+use crate::sys::untrusted::Untrusted;
+
+/// Why a deployer could not do or say something. The difference decides whether an app may be called stuck.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The machinery does not answer (docker, the swarm, a timeout): nothing is known of the app. Try again later.
+    #[error("the deployer is not ready")]
+    NotReady(#[source] anyhow::Error),
+    /// A fact about this app or this release.
+    #[error("the deployment failed")]
+    Failed(#[source] anyhow::Error),
+}
+
+impl DeployError {
+    /// A fact about the app.
+    pub fn failed(error: impl Into<anyhow::Error>) -> Self {
+        Self::Failed(error.into())
+    }
+
+    /// Nothing known.
+    pub fn not_ready(error: impl Into<anyhow::Error>) -> Self {
+        Self::NotReady(error.into())
+    }
+}
+
+/// Something to deploy: the code of a published version, with an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// The version.
+    pub version: Version,
+    /// Its commit.
+    pub commit: CommitId,
+    /// The configured environment.
+    pub env: Env,
+    /// Secret names and versions.
+    pub secrets: BTreeMap<String, String>,
+}
+
+impl Release {
+    /// Its identity.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity {
+            version: self.version.clone(),
+            commit: self.commit.clone(),
+            env: self.env.digest(),
+            secrets: self.secrets.clone(),
+        }
+    }
+}
+
+/// What is deployed under the app's name, asked now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observed {
+    /// Nothing. `has_data`: volumes of it exist.
+    Absent {
+        /// Whether any volume of the app exists.
+        has_data: bool,
+    },
+    /// A deployment, running or meant to run.
+    Present(Deployment),
+}
+
+/// A deployment of the app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// What it is, if that can be known.
+    pub what: Known,
+    /// Changes whenever anyone, cc-warm included, deploys or changes it. Opaque.
+    pub generation: String,
+    /// How it is.
+    pub state: Convergence,
+}
+
+/// Whether it is known which version runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// This one.
+    Yes(Identity),
+    /// Not known: no app of unknown version is moved.
+    No {
+        /// What is said of it.
+        label: Untrusted,
+        /// Why that is not enough.
+        why: String,
+    },
+}
+
+/// How far a deployment is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Convergence {
+    /// Not all of it runs yet.
+    Starting(Untrusted),
+    /// All of it runs, at the deployed spec.
+    Converged,
+    /// Some of it died since it was deployed, or the swarm gave it up. It will not be waited for.
+    Died(Untrusted),
+    /// Deployed, but nothing of it runs: the machine was booted since.
+    Down,
+}
+
+/// What a release would be on this host, for comparing two of them. Sets of names as the recipe writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Rendering {
+    /// Volume → where it is mounted (service and path, or the variable that names it).
+    pub volumes: BTreeMap<String, BTreeSet<String>>,
+    /// Volumes, networks, secrets, configs that somebody else must have made.
+    pub external: BTreeSet<String>,
+    /// Keys that `.env.sample` requires (set, without a comment sign, to nothing).
+    pub required_env: BTreeSet<String>,
+    /// Capabilities, privileged mode, devices, host namespaces, other users.
+    pub privileges: BTreeSet<String>,
+    /// Bind mounts.
+    pub binds: BTreeSet<String>,
+    /// Published ports.
+    pub ports: BTreeSet<String>,
+    /// Secrets that are missing and cannot be generated.
+    pub missing_secrets: BTreeSet<String>,
+    /// Images, by digest where known.
+    pub images: BTreeSet<String>,
+}
+
+/// How a stop went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stopped {
+    /// Every process ended by itself when asked.
+    Clean,
+    /// Some had to be killed: the data is as after a power cut.
+    Killed,
+    /// Nothing ran.
+    WasDown,
+}
+
+/// Runs one app. Methods that change anything want the app's lock, and let every child that changes the app inherit it.
+///
+/// Every act is idempotent: recovery repeats it.
+pub trait Deployer {
+    /// What is deployed.
+    fn observe(&self) -> Result<Observed, DeployError>;
+
+    /// The environment that is configured now.
+    fn env(&self) -> Result<Env, DeployError>;
+
+    /// What `release` would be. Touches nothing that runs.
+    fn render(&self, release: &Release) -> Result<Rendering, DeployError>;
+
+    /// Does all of `release` that can fail without downtime: code on disk, images present and pinned, environment
+    /// kept. Afterwards [`Deployer::deploy`] needs no network, not even after a reboot.
+    fn prepare(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError>;
+
+    /// The release that was [prepared](Deployer::prepare) as `identity`, environment included, from this disk alone.
+    fn prepared(&self, identity: &Identity) -> Result<Release, DeployError>;
+
+    /// Undeploys, keeping the volumes. Returns when nothing of the app is left, or fails at `deadline`.
+    fn stop(&self, lock: &AppLock, deadline: Deadline) -> Result<Stopped, DeployError>;
+
+    /// What of the app still exists: services, containers, processes, users of its volumes. Empty means gone.
+    fn remains(&self) -> Result<Vec<String>, DeployError>;
+
+    /// Deploys a prepared release. Returns once it is under way; [`Deployer::observe`] tells how it goes.
+    fn deploy(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError>;
+
+    /// Every volume of the app that exists on this host, sorted by name.
+    fn volumes(&self) -> Result<Vec<Volume>, DeployError>;
+
+    /// Reasons why the volumes of `release` cannot be snapshotted here (bind mounts, other drivers, other nodes), each
+    /// naming the mount. `unmanaged` ones are left out.
+    fn unsuitable_volumes(&self, release: &Release) -> Result<Vec<String>, DeployError>;
+
+    /// Makes the volume called `name`, empty, if it does not exist.
+    fn create_volume(&self, name: &str, lock: &AppLock) -> Result<Volume, DeployError>;
+
+    /// Removes the empty shell of a volume whose data has been moved away.
+    fn remove_volume(&self, name: &str, lock: &AppLock) -> Result<(), DeployError>;
+
+    /// Drops what was prepared for any release but these.
+    fn keep_only(&self, releases: &[Identity], lock: &AppLock) -> Result<(), DeployError>;
+
+    /// The last output of the app (logs, task errors), for an error message: at most some 50 lines.
+    fn last_words(&self) -> Untrusted;
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clean => "stopped cleanly",
+            Self::Killed => "had to be killed",
+            Self::WasDown => "was not running",
+        })
+    }
+}

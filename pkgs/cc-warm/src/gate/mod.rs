@@ -1,0 +1,3 @@
+//! The gate before: may this app be updated without its operator?
+
+pub mod markers;

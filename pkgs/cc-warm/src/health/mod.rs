@@ -1,0 +1,1 @@
+//! The gate after: is the app healthy, and does it stay so?

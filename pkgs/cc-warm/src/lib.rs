@@ -1,0 +1,16 @@
+//! cc-warm keeps Co-op Cloud apps warm: updates that can always go back. See docs/architecture.md.
+//!
+//! Dependencies point down this list: commands → update → gate, snapshot, deployer, health, alert → state, recipe → sys.
+
+pub mod alert;
+pub mod config;
+pub mod deployer;
+pub mod error;
+pub mod gate;
+pub mod health;
+pub mod host;
+pub mod identity;
+pub mod lock;
+pub mod recipe;
+pub mod snapshot;
+pub mod sys;

@@ -1,0 +1,7 @@
+//! The `cc-warm` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

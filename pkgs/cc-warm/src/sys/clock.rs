@@ -1,0 +1,62 @@
+//! Time: the wall clock for what people read, the monotonic one for deadlines.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+/// Where times come from. Deadlines never use the wall clock: it may be set.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Clock {
+    fixed: Option<Timestamp>,
+}
+
+impl Clock {
+    /// The machine's clock. With feature `fault-points`, `CC_WARM_NOW` (RFC 3339) fixes the wall clock.
+    #[must_use]
+    pub fn system() -> Self {
+        #[cfg(feature = "fault-points")]
+        if let Ok(text) = std::env::var("CC_WARM_NOW") {
+            return Self { fixed: text.parse().ok() };
+        }
+        Self { fixed: None }
+    }
+
+    /// A wall clock that stands still at `at`.
+    #[must_use]
+    pub fn fixed(at: Timestamp) -> Self {
+        Self { fixed: Some(at) }
+    }
+
+    /// The wall clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.fixed.unwrap_or_else(Timestamp::now)
+    }
+}
+
+/// A point of monotonic time until which something may last.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    at: Instant,
+}
+
+impl Deadline {
+    /// `duration` from now.
+    #[must_use]
+    pub fn after(duration: Duration) -> Self {
+        let far = Duration::from_hours(24 * 365);
+        Self { at: Instant::now() + duration.min(far) }
+    }
+
+    /// What is left; zero once it is over.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.left().is_zero()
+    }
+}

@@ -1,0 +1,458 @@
+//! The one place that runs external programs: with a deadline, in a process group of their own, with closed stdin, an
+//! environment built from empty, and capped output.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use super::clock::Deadline;
+use super::untrusted::Untrusted;
+
+/// Most bytes kept of each of stdout and stderr.
+pub const OUTPUT_CAP: usize = 4 << 20;
+/// Where inherited descriptors begin in a child.
+const FIRST_INHERITED_FD: i32 = 10;
+
+/// An external program, about to be run.
+#[derive(Debug)]
+pub struct Program {
+    argv: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    cwd: Option<PathBuf>,
+    deadline: Duration,
+    stdin: Option<Vec<u8>>,
+    user: Option<(u32, u32)>,
+    inherited: Vec<OwnedFd>,
+    cap: usize,
+}
+
+/// What a program did.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// At most [`OUTPUT_CAP`] bytes (or [`Program::cap`]).
+    pub stdout: Vec<u8>,
+    /// Likewise.
+    pub stderr: Vec<u8>,
+}
+
+/// Why a program gave no [`Output`], or (from [`Program::run_ok`]) a bad one.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It could not be started.
+    #[error("cannot start `{command}`")]
+    Start {
+        /// The command line.
+        command: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It was killed, with all of its process group, because it took too long.
+    #[error("`{command}` did not end within {} s and was killed", deadline.as_secs())]
+    TimedOut {
+        /// The command line.
+        command: String,
+        /// How long it had.
+        deadline: Duration,
+    },
+    /// It ended, but not with success.
+    #[error("`{command}` failed ({status}){}", said(stderr))]
+    Failed {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it said.
+        stderr: Untrusted,
+    },
+    /// Talking to it failed.
+    #[error("lost contact with `{command}`")]
+    Io {
+        /// The command line.
+        command: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn said(stderr: &Untrusted) -> String {
+    let text = stderr.terminal_lines();
+    let last: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let tail = last[last.len().saturating_sub(5)..].join(" / ");
+    if tail.is_empty() { String::new() } else { format!(": {tail}") }
+}
+
+impl Program {
+    /// `program` with no arguments, an empty environment but for `PATH`, and a deadline of 60 s.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let mut env = BTreeMap::new();
+        if let Some(path) = std::env::var_os("PATH") {
+            env.insert("PATH".into(), path);
+        }
+        Self {
+            argv: vec![program.as_ref().to_owned()],
+            env,
+            cwd: None,
+            deadline: Duration::from_secs(60),
+            stdin: None,
+            user: None,
+            inherited: Vec::new(),
+            cap: OUTPUT_CAP,
+        }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.argv.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.argv.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.insert(key.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Passes on a variable of our own environment, if it is set.
+    #[must_use]
+    pub fn env_from_ours(mut self, key: &str) -> Self {
+        if let Some(value) = std::env::var_os(key) {
+            self.env.insert(key.into(), value);
+        }
+        self
+    }
+
+    /// Sets its working directory.
+    #[must_use]
+    pub fn cwd(mut self, dir: impl AsRef<Path>) -> Self {
+        self.cwd = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Sets how long it may take.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Feeds it `bytes` on stdin, then closes it.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Runs it as this user and group, with no supplementary groups.
+    #[must_use]
+    pub fn user(mut self, uid: u32, gid: u32) -> Self {
+        self.user = Some((uid, gid));
+        self
+    }
+
+    /// Lets it inherit `fd`: a lock it must keep while it changes the app, even if we are killed.
+    pub fn inherit(mut self, fd: impl AsFd) -> io::Result<Self> {
+        self.inherited.push(fd.as_fd().try_clone_to_owned()?);
+        Ok(self)
+    }
+
+    /// Keeps at most `cap` bytes of each output.
+    #[must_use]
+    pub fn cap(mut self, cap: usize) -> Self {
+        self.cap = cap;
+        self
+    }
+
+    /// The command line, for messages.
+    #[must_use]
+    pub fn display(&self) -> String {
+        let words: Vec<String> =
+            self.argv.iter().map(|word| Untrusted::new(word.to_string_lossy()).terminal()).collect();
+        words.join(" ")
+    }
+
+    /// Runs it to its end.
+    pub fn run(mut self) -> Result<Output, CommandError> {
+        let command = self.display();
+        let io = |source| CommandError::Io { command: command.clone(), source };
+        let stdin = self.stdin.take();
+        let mut child =
+            self.spawn(stdin.is_some()).map_err(|source| CommandError::Start { command: command.clone(), source })?;
+        match drive(&mut child, stdin, self.cap, Deadline::after(self.deadline)) {
+            Ok(Some(output)) => Ok(output),
+            Ok(None) => {
+                end_group(&mut child).map_err(io)?;
+                Err(CommandError::TimedOut { command, deadline: self.deadline })
+            }
+            Err(source) => {
+                end_group(&mut child).map_err(io)?;
+                Err(io(source))
+            }
+        }
+    }
+
+    /// Runs it to its end; anything but success is an error with the end of its stderr.
+    pub fn run_ok(self) -> Result<Output, CommandError> {
+        let command = self.display();
+        let output = self.run()?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        let tail = output.stderr.len().saturating_sub(2048);
+        Err(CommandError::Failed {
+            command,
+            status: output.status,
+            stderr: Untrusted::from_bytes(&output.stderr[tail..], 2048),
+        })
+    }
+
+    fn spawn(&mut self, with_stdin: bool) -> io::Result<Child> {
+        let mut command = Command::new(&self.argv[0]);
+        command.args(&self.argv[1..]).env_clear().envs(&self.env).process_group(0);
+        command.stdin(if with_stdin { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(dir) = &self.cwd {
+            command.current_dir(dir);
+        }
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        let mappings = self
+            .inherited
+            .drain(..)
+            .zip(FIRST_INHERITED_FD..)
+            .map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd })
+            .collect();
+        command.fd_mappings(mappings).map_err(|_| io::Error::other("two inherited descriptors collide"))?;
+        command.spawn()
+    }
+}
+
+/// Feeds and drains `child` until it ends (`Some`) or the deadline is over (`None`).
+fn drive(child: &mut Child, stdin: Option<Vec<u8>>, cap: usize, deadline: Deadline) -> io::Result<Option<Output>> {
+    let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let mut outputs = [
+        Drain::new(child.stdout.take().map(OwnedFd::from), cap)?,
+        Drain::new(child.stderr.take().map(OwnedFd::from), cap)?,
+    ];
+    let mut input = Feed::new(child.stdin.take().map(OwnedFd::from), stdin.unwrap_or_default())?;
+    loop {
+        let has_ended = {
+            let mut fds = vec![PollFd::new(&ended, PollFlags::IN)];
+            fds.extend(outputs.iter().filter_map(|o| o.file.as_ref()).map(|f| PollFd::new(f, PollFlags::IN)));
+            fds.extend(input.file.as_ref().map(|f| PollFd::new(f, PollFlags::OUT)));
+            let left = Timespec::try_from(deadline.left()).map_err(io::Error::other)?;
+            match poll(&mut fds, Some(&left)) {
+                Ok(0) => return Ok(None),
+                Ok(_) => !fds[0].revents().is_empty(),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(e) => return Err(e.into()),
+            }
+        };
+        input.write()?;
+        for output in &mut outputs {
+            output.read()?;
+        }
+        // What a grandchild that kept the pipe may still write is not waited for.
+        if has_ended {
+            let status = child.wait()?;
+            let [stdout, stderr] = outputs.map(|o| o.bytes);
+            return Ok(Some(Output { status, stdout, stderr }));
+        }
+        if deadline.is_over() {
+            return Ok(None);
+        }
+    }
+}
+
+fn end_group(child: &mut Child) -> io::Result<()> {
+    // ESRCH: the group is gone already.
+    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+    child.wait().map(drop)
+}
+
+struct Drain {
+    file: Option<File>,
+    bytes: Vec<u8>,
+    cap: usize,
+}
+
+impl Drain {
+    fn new(fd: Option<OwnedFd>, cap: usize) -> io::Result<Self> {
+        Ok(Self { file: nonblocking(fd)?, bytes: Vec::new(), cap })
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 16 * 1024];
+        while let Some(file) = &mut self.file {
+            match file.read(&mut buffer) {
+                Ok(0) => self.file = None,
+                Ok(n) => {
+                    let room = self.cap.saturating_sub(self.bytes.len());
+                    self.bytes.extend_from_slice(&buffer[..n.min(room)]);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Feed {
+    file: Option<File>,
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Feed {
+    fn new(fd: Option<OwnedFd>, bytes: Vec<u8>) -> io::Result<Self> {
+        Ok(Self { file: nonblocking(fd)?, bytes, written: 0 })
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        while let Some(file) = &mut self.file {
+            if self.written == self.bytes.len() {
+                self.file = None;
+                break;
+            }
+            match file.write(&self.bytes[self.written..]) {
+                Ok(n) => self.written += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // It does not want to hear the rest.
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => self.file = None,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn nonblocking(fd: Option<OwnedFd>) -> io::Result<Option<File>> {
+    let Some(fd) = fd else { return Ok(None) };
+    let flags = rustix::fs::fcntl_getfl(&fd)?;
+    rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK)?;
+    Ok(Some(File::from(fd)))
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => write!(f, "exit {code}"),
+            (None, Some(signal)) => write!(f, "signal {signal}"),
+            (None, None) => write!(f, "{}", self.status),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Program {
+        Program::new("sh").args(["-c", script])
+    }
+
+    #[test]
+    fn keeps_output_and_status() {
+        let output = sh("echo out; echo err >&2; exit 3").run().unwrap();
+        assert_eq!((&*output.stdout, &*output.stderr, output.status.code()), (&b"out\n"[..], &b"err\n"[..], Some(3)));
+    }
+
+    #[test]
+    fn a_failure_names_the_command_and_what_it_said() {
+        let error = sh("echo no such thing >&2; exit 1").run_ok().unwrap_err().to_string();
+        assert!(error.contains("sh -c") && error.contains("no such thing"), "{error}");
+    }
+
+    #[test]
+    fn the_deadline_kills_the_whole_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", pid.display());
+        let error = sh(&script).deadline(Duration::from_millis(500)).run().unwrap_err();
+        assert!(matches!(error, CommandError::TimedOut { .. }), "{error}");
+        let grandchild = std::fs::read_to_string(pid).unwrap();
+        let deadline = Deadline::after(Duration::from_secs(10));
+        loop {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", grandchild.trim())).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z ") {
+                break;
+            }
+            assert!(!deadline.is_over(), "the grandchild still lives: {stat}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_grandchild_that_keeps_the_pipe_is_not_waited_for() {
+        let output = sh("setsid sleep 30 & echo done").deadline(Duration::from_secs(20)).run().unwrap();
+        assert_eq!(output.stdout, b"done\n");
+    }
+
+    #[test]
+    fn the_environment_is_built_from_empty_and_stdin_is_fed() {
+        let output = Program::new("env").env("A", "1").run_ok().unwrap();
+        let mut names: Vec<_> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|l| l.split('=').next().unwrap().to_owned())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["A", "PATH"]);
+        let big = vec![b'x'; 1 << 20];
+        assert_eq!(Program::new("cat").stdin(big.clone()).run_ok().unwrap().stdout, big);
+        assert_eq!(Program::new("cat").run_ok().unwrap().stdout, b"");
+    }
+
+    #[test]
+    fn output_is_capped_and_a_deaf_program_is_no_error() {
+        let output = sh("head -c 100000 /dev/zero").cap(1000).run_ok().unwrap();
+        assert_eq!(output.stdout.len(), 1000);
+        sh("exit 0").stdin(vec![0; 1 << 20]).run_ok().unwrap();
+    }
+
+    #[test]
+    fn an_inherited_lock_outlives_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = File::create(&path).unwrap();
+        lock.lock().unwrap();
+        sh("setsid sleep 30 >/dev/null 2>&1 & echo $!")
+            .inherit(&lock)
+            .unwrap()
+            .run_ok()
+            .map(|output| {
+                drop(lock);
+                let other = File::open(&path).unwrap();
+                assert!(other.try_lock().is_err(), "the grandchild holds the lock");
+                let pid: i32 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+                rustix::process::kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+                other.lock().unwrap();
+            })
+            .unwrap();
+    }
+}

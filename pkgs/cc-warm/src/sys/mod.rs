@@ -1,0 +1,9 @@
+//! Everything that touches the machine. Nothing in here knows an app.
+
+pub mod clock;
+pub mod command;
+pub mod dirs;
+pub mod durable;
+pub mod fault;
+pub mod signals;
+pub mod untrusted;
