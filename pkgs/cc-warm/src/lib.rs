@@ -13,4 +13,6 @@ pub mod identity;
 pub mod lock;
 pub mod recipe;
 pub mod snapshot;
+pub mod state;
 pub mod sys;
+pub mod update;

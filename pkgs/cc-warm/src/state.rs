@@ -1,0 +1,327 @@
+//! The durable state of one app (`state.json`, format 1). Replaced whole; unknown fields are kept; a file that does not
+//! parse or is too new stops every operation on the app and is never overwritten.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::config::names::AppName;
+use crate::error::{Because, Problem};
+use crate::identity::{CommitId, Identity};
+use crate::recipe::version::Version;
+use crate::sys::dirs::Dirs;
+use crate::sys::durable;
+use crate::sys::untrusted::Untrusted;
+
+/// The newest format that this program reads and writes.
+pub const FORMAT: u32 = 1;
+/// So many rejected identities are remembered.
+const MOST_REJECTED: usize = 100;
+
+/// What cc-warm remembers of an app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppState {
+    /// Always [`FORMAT`] after loading.
+    pub format: u32,
+    /// What was last seen healthy and committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<LastGood>,
+    /// What was tried and went back: skipped until a newer version or `retry`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Rejected>,
+    /// Updates cut short after the new version had started; the second of one identity rejects it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupted: Vec<Interrupted>,
+    /// The version that waits for the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    /// Published versions: when this host first saw each, and as which commit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seen: BTreeMap<Version, Seen>,
+    /// Versions that the operator lets pass the first gate, once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved: Vec<Approved>,
+    /// Set by `pause`, until `resume`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
+    /// The app was found undeployed although it had been running: left alone until `resume`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_by_hand: Option<Timestamp>,
+    /// Why the app stays down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<StuckNote>,
+    /// Consecutive runs in which the recipe could not be fetched.
+    #[serde(default)]
+    pub fetch_failures: u32,
+    /// The last operation that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// A committed identity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastGood {
+    /// What ran.
+    pub identity: Identity,
+    /// Since when it is known to be good.
+    pub at: Timestamp,
+}
+
+/// An identity that was rolled back, or lies above what the operator downgraded to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// What was tried.
+    pub identity: Identity,
+    /// When.
+    pub at: Timestamp,
+    /// The operation that tried it.
+    pub operation: String,
+    /// Why it went back.
+    pub reason: Untrusted,
+}
+
+/// An update that a power cut or a signal ended after its target had started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Interrupted {
+    /// What was tried.
+    pub identity: Identity,
+    /// The operation.
+    pub operation: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A version that waits for the operator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// The version.
+    pub version: Version,
+    /// Its commit.
+    pub commit: CommitId,
+    /// The reasons, as shown to people.
+    pub reasons: Vec<String>,
+    /// Since when it is held.
+    pub since: Timestamp,
+}
+
+/// A published version as this host first saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The commit its tag named then.
+    pub commit: CommitId,
+    /// When.
+    pub first: Timestamp,
+}
+
+/// A version and commit that may pass the first gate once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// The version.
+    pub version: Version,
+    /// The commit that was approved: a moved tag is not.
+    pub commit: CommitId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// No updates for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; `None`: until `resume`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Why, in the operator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Why an app stays down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StuckNote {
+    /// The operation that became stuck.
+    pub operation: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: Untrusted,
+}
+
+/// How the last operation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// When.
+    pub at: Timestamp,
+    /// In a word, as in the history.
+    pub outcome: String,
+}
+
+impl Default for AppState {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            last_good: None,
+            rejected: Vec::new(),
+            interrupted: Vec::new(),
+            held: None,
+            seen: BTreeMap::new(),
+            approved: Vec::new(),
+            paused: None,
+            down_by_hand: None,
+            stuck: None,
+            fetch_failures: 0,
+            last_run: None,
+            unknown: Map::new(),
+        }
+    }
+}
+
+impl AppState {
+    /// The state of `app`; the default if there is none yet.
+    pub fn load(dirs: &Dirs, app: &AppName) -> Result<Self> {
+        let path = dirs.app(app.as_str()).state();
+        let problem = || {
+            Problem::new(format!("the state of app `{app}` cannot be used; the app and the file were not touched"))
+                .hint(format!(
+                    "look at `{}`; if it is lost, move it away and run `cc-warm adopt {app}`",
+                    path.display()
+                ))
+        };
+        let Some(value) = durable::read_json::<Value>(&path).problem(problem)? else { return Ok(Self::default()) };
+        let format = value.get("format").and_then(Value::as_u64);
+        if format != Some(u64::from(FORMAT)) {
+            let found = format.map_or_else(|| "none".to_owned(), |f| f.to_string());
+            let reason = format!("`{}` has format {found}, this cc-warm reads format {FORMAT}", path.display());
+            return Err(anyhow::anyhow!(reason)).problem(problem);
+        }
+        serde_json::from_value(value).problem(problem)
+    }
+
+    /// Replaces the state of `app`, durably. The app's lock must be held.
+    pub fn save(&self, dirs: &Dirs, app: &AppName) -> Result<()> {
+        durable::replace_json(&dirs.app(app.as_str()).state(), self)
+    }
+
+    /// Whether `identity` was tried and went back.
+    #[must_use]
+    pub fn is_rejected(&self, identity: &Identity) -> bool {
+        self.rejected.iter().any(|rejected| rejected.identity == *identity)
+    }
+
+    /// Remembers that `rejected` went back. Once per operation and identity.
+    pub fn reject(&mut self, rejected: Rejected) {
+        self.rejected.retain(|known| known.identity != rejected.identity);
+        self.rejected.push(rejected);
+        let surplus = self.rejected.len().saturating_sub(MOST_REJECTED);
+        self.rejected.drain(..surplus);
+    }
+
+    /// Remembers that `interrupted` was cut short; whether it was the second time for that identity.
+    pub fn interrupt(&mut self, interrupted: Interrupted) -> bool {
+        let before = self
+            .interrupted
+            .iter()
+            .any(|known| known.identity == interrupted.identity && known.operation != interrupted.operation);
+        if !self.interrupted.iter().any(|known| known.operation == interrupted.operation) {
+            self.interrupted.push(interrupted);
+            let surplus = self.interrupted.len().saturating_sub(MOST_REJECTED);
+            self.interrupted.drain(..surplus);
+        }
+        before
+    }
+
+    /// What is committed now: nothing below or beside it waits or is rejected any more.
+    pub fn commit(&mut self, identity: Identity, at: Timestamp) {
+        let version = identity.version.clone();
+        self.rejected.retain(|known| known.identity != identity);
+        self.interrupted.retain(|known| known.identity != identity);
+        self.approved.retain(|known| known.version > version);
+        if self.held.as_ref().is_some_and(|held| held.version <= version) {
+            self.held = None;
+        }
+        self.last_good = Some(LastGood { identity, at });
+        self.stuck = None;
+        self.down_by_hand = None;
+    }
+
+    /// Whether updates are paused at `now`.
+    #[must_use]
+    pub fn is_paused(&self, now: Timestamp) -> bool {
+        self.paused.as_ref().is_some_and(|paused| paused.until.is_none_or(|until| now < until))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dirs_with(text: &str) -> (tempfile::TempDir, Dirs, AppName) {
+        let dir = tempfile::tempdir().unwrap();
+        let (dirs, app) = (Dirs::new(dir.path()), "login".parse::<AppName>().unwrap());
+        durable::make_dir(dirs.app("login").root()).unwrap();
+        durable::replace(&dirs.app("login").state(), text.as_bytes()).unwrap();
+        (dir, dirs, app)
+    }
+
+    fn identity(version: &str) -> Identity {
+        Identity {
+            version: version.parse().unwrap(),
+            commit: "0123456789012345678901234567890123456789".parse().unwrap(),
+            env: crate::identity::Env::default().digest(),
+            secrets: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn keeps_fields_of_newer_programs() {
+        let (_dir, dirs, app) = dirs_with(r#"{"format": 1, "mood": "good"}"#);
+        let state = AppState::load(&dirs, &app).unwrap();
+        state.save(&dirs, &app).unwrap();
+        let text = std::fs::read_to_string(dirs.app("login").state()).unwrap();
+        assert!(text.contains("mood"), "{text}");
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_read_and_leaves_it_alone() {
+        for text in ["{", "[]", "{}", r#"{"format": 2}"#, r#"{"format": 1, "seen": 3}"#] {
+            let (_dir, dirs, app) = dirs_with(text);
+            let error = crate::error::report(&AppState::load(&dirs, &app).unwrap_err());
+            assert!(error.contains("state.json") && error.contains("hint: "), "{error}");
+            assert_eq!(std::fs::read_to_string(dirs.app("login").state()).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_second_interruption_of_one_identity_counts_and_repeats_do_not() {
+        let mut state = AppState::default();
+        let cut = |operation: &str| Interrupted {
+            identity: identity("1.0.0+1"),
+            operation: operation.to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        assert!(!state.interrupt(cut("one")));
+        assert!(!state.interrupt(cut("one")));
+        assert!(state.interrupt(cut("two")));
+    }
+
+    #[test]
+    fn a_commit_ends_holds_and_approvals_up_to_it() {
+        let mut state = AppState::default();
+        let at = Timestamp::UNIX_EPOCH;
+        let held = identity("2.0.0+1");
+        state.held =
+            Some(Held { version: held.version.clone(), commit: held.commit.clone(), reasons: vec![], since: at });
+        state.commit(identity("1.1.0+1"), at);
+        assert!(state.held.is_some());
+        state.commit(held.clone(), at);
+        assert!(state.held.is_none());
+        assert_eq!(state.last_good.unwrap().identity, held);
+    }
+}

@@ -1,0 +1,630 @@
+//! The saga of one operation on an app: its events, and the pure functions that say which event may follow and what a
+//! recovery has to do. Nothing in here touches the machine.
+//!
+//! Invariants that live here: old code is redeployed only once its data is back ([`Progress::apply`] has no way from
+//! touched data to `Redeploying` but through `Restored`); a stop is an obligation (every event after `Stopping` that is
+//! not terminal has a plan that ends with the app running, or stuck).
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::config::App;
+use crate::deployer::Stopped;
+use crate::identity::Identity;
+use crate::snapshot::{Exchange, SnapshotId};
+use crate::sys::untrusted::Untrusted;
+
+/// What an operation is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Bring the app to a newer version, or a changed environment.
+    Update,
+    /// Deploy an app that is not there.
+    FirstDeploy,
+    /// Take a known-good by hand.
+    Snapshot,
+    /// Bring a snapshot and its version back, by hand.
+    Restore,
+}
+
+/// The first record: everything that recovery needs, for nothing else may be left.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The operation's id: random, safe as a file name.
+    pub operation: String,
+    /// What it is for.
+    pub kind: Kind,
+    /// The app's whole resolved configuration.
+    pub app: App,
+    /// What ran before; `None` if nothing did.
+    pub from: Option<Identity>,
+    /// What shall run.
+    pub to: Identity,
+    /// What [`Deployer::observe`](crate::deployer::Deployer::observe) gave as the generation of what ran.
+    pub generation: Option<String>,
+    /// Whether the app is stopped and its data snapshotted.
+    pub stateful: bool,
+    /// The output of `health.continuity` before the stop.
+    pub continuity: Option<Untrusted>,
+    /// The path of the program that wrote this.
+    pub helper: String,
+    /// When it began.
+    pub at: Timestamp,
+    /// The app was stuck before, and is again if this comes to nothing.
+    #[serde(default)]
+    pub was_stuck: Option<Untrusted>,
+}
+
+/// Why an operation goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The version is bad.
+    Failed,
+    /// It was cut short: nothing is known of the version.
+    Interrupted,
+}
+
+/// What an app's live data is when it becomes stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LiveData {
+    /// As it was at the stop.
+    Untouched,
+    /// The restored snapshot, perhaps with newer writes of the prior version.
+    Snapshot,
+    /// What the failed version left.
+    Failed,
+    /// Some volumes are the snapshot's, some the failed version's.
+    Mixed,
+}
+
+/// One event of the intent log. It is durable before the act that it announces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// The operation begins; nothing is touched yet.
+    Begun(Box<Begun>),
+    /// The app will be stopped.
+    Stopping,
+    /// The snapshot `id` will be taken.
+    Snapshotting {
+        /// Its id.
+        id: SnapshotId,
+    },
+    /// The snapshot is complete, verified, durable, and the known-good.
+    Snapshotted {
+        /// Its id.
+        id: SnapshotId,
+        /// How the stop went: after a kill the data is as after a power cut.
+        stopped: Stopped,
+    },
+    /// The target will be deployed: from here on the data counts as touched.
+    Deploying,
+    /// The target is deployed.
+    Deployed {
+        /// The deployment's generation.
+        generation: String,
+    },
+    /// The target is healthy and keeps what continuity asks for.
+    Healthy,
+    /// The target is the new last-good. Terminal.
+    Committed,
+    /// The way back begins.
+    RollingBack {
+        /// Why.
+        cause: Cause,
+        /// In words.
+        reason: Untrusted,
+    },
+    /// The data of snapshot `id` will be built beside the live data.
+    Restoring {
+        /// Its id.
+        id: SnapshotId,
+    },
+    /// One volume's live data will change places with the restored.
+    Exchanging(Exchange),
+    /// All data is the snapshot's, durably.
+    Restored,
+    /// The version to go back to will be deployed.
+    Redeploying,
+    /// The prior version runs. Terminal.
+    RolledBack,
+    /// The way back failed: the app stays down. Terminal until the operator acts.
+    Stuck {
+        /// Why.
+        reason: Untrusted,
+        /// What the live data is.
+        data: LiveData,
+    },
+    /// Somebody else works on the app: nothing more is done. Terminal.
+    Released {
+        /// What was seen.
+        by: Untrusted,
+    },
+}
+
+/// The name of an event; the crash matrix is derived from [`EventName::ALL`].
+macro_rules! event_names {
+    ($($name:ident $pattern:pat => $text:literal),* $(,)?) => {
+        /// The names of all events.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[expect(missing_docs, reason = "each is the event of that name")]
+        pub enum EventName { $($name),* }
+
+        impl EventName {
+            /// Every event there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// As in fault points and messages.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+        }
+
+        impl Event {
+            /// Its name.
+            #[must_use]
+            pub fn name(&self) -> EventName {
+                match self { $($pattern => EventName::$name),* }
+            }
+        }
+    };
+}
+
+event_names! {
+    Begun Event::Begun(_) => "begun",
+    Stopping Event::Stopping => "stopping",
+    Snapshotting Event::Snapshotting { .. } => "snapshotting",
+    Snapshotted Event::Snapshotted { .. } => "snapshotted",
+    Deploying Event::Deploying => "deploying",
+    Deployed Event::Deployed { .. } => "deployed",
+    Healthy Event::Healthy => "healthy",
+    Committed Event::Committed => "committed",
+    RollingBack Event::RollingBack { .. } => "rolling-back",
+    Restoring Event::Restoring { .. } => "restoring",
+    Exchanging Event::Exchanging(_) => "exchanging",
+    Restored Event::Restored => "restored",
+    Redeploying Event::Redeploying => "redeploying",
+    RolledBack Event::RolledBack => "rolled-back",
+    Stuck Event::Stuck { .. } => "stuck",
+    Released Event::Released { .. } => "released",
+}
+
+/// An event that may not follow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event `{}` may not follow {}", event.as_str(), after.map_or("nothing", EventName::as_str))]
+pub struct IllegalEvent {
+    event: EventName,
+    after: Option<EventName>,
+}
+
+/// All that the events so far say: the fold of the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// The first record.
+    pub begun: Begun,
+    /// The last event.
+    pub last: EventName,
+    /// The snapshot that this operation takes or restores.
+    pub snapshot: Option<SnapshotId>,
+    /// Whether that snapshot is known to be complete.
+    pub snapshotted: bool,
+    /// How the stop went.
+    pub stopped: Option<Stopped>,
+    /// Whether code other than what ran before may have touched the data.
+    pub touched: bool,
+    /// The generation of the target's deployment.
+    pub deployed: Option<String>,
+    /// Why it goes back.
+    pub back: Option<(Cause, Untrusted)>,
+    /// Exchanges announced so far.
+    pub exchanges: Vec<Exchange>,
+    /// Whether all data is back.
+    pub restored: bool,
+    /// Why it is stuck, and on which data.
+    pub stuck: Option<(Untrusted, LiveData)>,
+    /// Who took over.
+    pub released: Option<Untrusted>,
+}
+
+impl Progress {
+    /// What the first event says; only `Begun` may be first.
+    pub fn start(event: Event) -> Result<Self, IllegalEvent> {
+        let Event::Begun(begun) = event else { return Err(IllegalEvent { event: event.name(), after: None }) };
+        Ok(Self {
+            begun: *begun,
+            last: EventName::Begun,
+            snapshot: None,
+            snapshotted: false,
+            stopped: None,
+            touched: false,
+            deployed: None,
+            back: None,
+            exchanges: Vec::new(),
+            restored: false,
+            stuck: None,
+            released: None,
+        })
+    }
+
+    /// What is known after `event`; an error if it may not follow.
+    pub fn apply(mut self, event: Event) -> Result<Self, IllegalEvent> {
+        let name = event.name();
+        if !self.may_follow(&event) {
+            return Err(IllegalEvent { event: name, after: Some(self.last) });
+        }
+        match event {
+            Event::Snapshotting { id } | Event::Restoring { id } => self.snapshot = Some(id),
+            Event::Snapshotted { stopped, .. } => {
+                self.snapshotted = true;
+                self.stopped = Some(stopped);
+            }
+            Event::Deploying => self.touched = true,
+            Event::Deployed { generation } => self.deployed = Some(generation),
+            Event::RollingBack { cause, reason } => self.back = Some((cause, reason)),
+            Event::Exchanging(exchange) => self.exchanges.push(exchange),
+            Event::Restored => self.restored = true,
+            Event::Stuck { reason, data } => self.stuck = Some((reason, data)),
+            Event::Released { by } => self.released = Some(by),
+            Event::Begun(_)
+            | Event::Stopping
+            | Event::Healthy
+            | Event::Committed
+            | Event::Redeploying
+            | Event::RolledBack => {}
+        }
+        self.last = name;
+        Ok(self)
+    }
+
+    /// The transition table.
+    fn may_follow(&self, event: &Event) -> bool {
+        use EventName as E;
+        let kind = self.begun.kind;
+        let forward = matches!(kind, Kind::Update | Kind::FirstDeploy);
+        let last = self.last;
+        match event {
+            Event::Begun(_) => false,
+            Event::Stopping => last == E::Begun && (self.begun.stateful || kind == Kind::Restore),
+            Event::Snapshotting { .. } => last == E::Stopping && self.begun.stateful && kind != Kind::Restore,
+            Event::Snapshotted { id, .. } => last == E::Snapshotting && self.snapshot.as_ref() == Some(id),
+            Event::Deploying => forward && (last == E::Snapshotted || (last == E::Begun && !self.begun.stateful)),
+            Event::Deployed { .. } => last == E::Deploying,
+            Event::Healthy => last == E::Deployed,
+            Event::Committed => {
+                last == E::Healthy
+                    || (last == E::Redeploying && !self.touched && self.back.is_none() && kind == Kind::Snapshot)
+            }
+            Event::RollingBack { .. } => {
+                matches!(last, E::Stopping | E::Snapshotting | E::Snapshotted | E::Deploying | E::Deployed)
+            }
+            // A restore begins anew as often as it must, but only with this operation's own snapshot.
+            Event::Restoring { id } => match last {
+                E::Stopping => kind == Kind::Restore,
+                E::RollingBack => self.needs_restore() && self.snapshot.as_ref() == Some(id),
+                E::Restoring => self.snapshot.as_ref() == Some(id),
+                _ => false,
+            },
+            Event::Exchanging(exchange) => {
+                matches!(last, E::Restoring | E::Exchanging)
+                    && !self.exchanges.iter().any(|known| known.volume == exchange.volume)
+            }
+            Event::Restored => matches!(last, E::Restoring | E::Exchanging),
+            Event::Redeploying => match last {
+                E::RollingBack => !self.needs_restore() && self.begun.from.is_some(),
+                E::Snapshotted => kind == Kind::Snapshot,
+                E::Restored | E::Redeploying => true,
+                _ => false,
+            },
+            Event::RolledBack => last == E::Redeploying || (last == E::RollingBack && self.begun.from.is_none()),
+            Event::Stuck { .. } => matches!(
+                last,
+                E::Begun | E::Stopping | E::RollingBack | E::Restoring | E::Exchanging | E::Restored | E::Redeploying
+            ),
+            Event::Released { .. } => !self.is_terminal() && last != E::Healthy,
+        }
+    }
+
+    /// Whether nothing may follow.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.last, EventName::Committed | EventName::RolledBack | EventName::Stuck | EventName::Released)
+    }
+
+    /// Whether the data must be restored before any older code may start.
+    #[must_use]
+    pub fn needs_restore(&self) -> bool {
+        self.touched && self.begun.stateful && !self.restored
+    }
+
+    /// What the app goes back to: what ran before, or (restore by hand) what the snapshot holds.
+    #[must_use]
+    pub fn back_to(&self) -> Option<&Identity> {
+        match self.begun.kind {
+            Kind::Restore if self.snapshot.is_some() => Some(&self.begun.to),
+            _ => self.begun.from.as_ref(),
+        }
+    }
+
+    /// What the live data is now.
+    #[must_use]
+    pub fn live_data(&self) -> LiveData {
+        match (self.restored, self.exchanges.is_empty(), self.touched || self.begun.was_stuck.is_some()) {
+            (true, _, _) => LiveData::Snapshot,
+            (false, false, _) => LiveData::Mixed,
+            (false, true, true) => LiveData::Failed,
+            (false, true, false) => LiveData::Untouched,
+        }
+    }
+}
+
+/// What a recovery does about a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing was touched: remove the journal.
+    Close,
+    /// The data is untouched: drop what is unfinished, start what ran before. No restore: the standing snapshot may be
+    /// weeks old.
+    StartPrior,
+    /// Stop, wait until gone, restore this operation's own snapshot, start what it goes back to.
+    GoBack,
+    /// The data is back and may have taken writes since: start without another restore.
+    StartRestored,
+    /// The first deployment came to nothing: undeploy, volumes kept.
+    Undeploy,
+    /// It was healthy: commit.
+    Commit,
+    /// A terminal event: finish its effects, remove the journal.
+    Finish,
+    /// Stuck: make sure that it is down, tell the operator, leave it.
+    LeaveStuck,
+    /// It was stuck before this operation did anything: say so again.
+    StuckAgain,
+}
+
+/// What the last valid event asks for.
+#[must_use]
+pub fn recovery(progress: &Progress) -> Plan {
+    use EventName as E;
+    let nothing_ran = progress.begun.from.is_none();
+    match progress.last {
+        E::Begun if progress.begun.was_stuck.is_some() => Plan::StuckAgain,
+        E::Begun => Plan::Close,
+        E::Stopping if progress.begun.was_stuck.is_some() => Plan::StuckAgain,
+        E::Stopping | E::Snapshotting | E::Snapshotted => Plan::StartPrior,
+        E::Deploying | E::Deployed | E::RollingBack if nothing_ran => Plan::Undeploy,
+        E::Deploying | E::Deployed | E::RollingBack if progress.needs_restore() => Plan::GoBack,
+        // Stateless, or rolled back before the target was ever started.
+        E::Deploying | E::Deployed | E::RollingBack => Plan::StartPrior,
+        E::Restoring | E::Exchanging => Plan::GoBack,
+        E::Restored => Plan::StartRestored,
+        // A snapshot by hand restarts the app without any restore before it.
+        E::Redeploying => Plan::StartRestored,
+        E::Healthy => Plan::Commit,
+        E::Committed | E::RolledBack | E::Released => Plan::Finish,
+        E::Stuck => Plan::LeaveStuck,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::{Begun, Kind};
+    use crate::config::raw;
+    use crate::identity::{Env, Identity};
+
+    pub(crate) fn identity(version: &str) -> Identity {
+        Identity {
+            version: version.parse().unwrap(),
+            commit: "0123456789012345678901234567890123456789".parse().unwrap(),
+            env: Env::default().digest(),
+            secrets: std::collections::BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn begun() -> Begun {
+        let text = r#"{"format": 1, "apps": {"login": {
+            "recipe": "/recipes/login", "domain": "login.example.org", "deployer": {"process": {}},
+            "health": {"probes": [{"http": {"url": "http://localhost"}}]}}}}"#;
+        let config = raw::parse(text).unwrap().validate().unwrap();
+        Begun {
+            operation: "op".to_owned(),
+            kind: Kind::Update,
+            app: config.apps.into_values().next().unwrap(),
+            from: Some(identity("1.0.0+1")),
+            to: identity("1.1.0+1"),
+            generation: Some("g".to_owned()),
+            stateful: true,
+            continuity: None,
+            helper: "/run/cc-warm".to_owned(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            was_stuck: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, VecDeque};
+
+    use super::samples::begun;
+    use super::*;
+
+    /// One event of each name.
+    fn every_event() -> Vec<Event> {
+        let id = || SnapshotId::new("s");
+        let text = || Untrusted::new("x");
+        let all = vec![
+            Event::Begun(Box::new(begun())),
+            Event::Stopping,
+            Event::Snapshotting { id: id() },
+            Event::Snapshotted { id: id(), stopped: Stopped::Clean },
+            Event::Deploying,
+            Event::Deployed { generation: "g2".to_owned() },
+            Event::Healthy,
+            Event::Committed,
+            Event::RollingBack { cause: Cause::Failed, reason: text() },
+            Event::Restoring { id: id() },
+            Event::Exchanging(Exchange::sample("data")),
+            Event::Restored,
+            Event::Redeploying,
+            Event::RolledBack,
+            Event::Stuck { reason: text(), data: LiveData::Failed },
+            Event::Released { by: text() },
+        ];
+        assert_eq!(all.iter().map(Event::name).collect::<Vec<_>>(), EventName::ALL);
+        all
+    }
+
+    /// Every sort of operation there is.
+    fn starts() -> Vec<Begun> {
+        let mut all = Vec::new();
+        for kind in [Kind::Update, Kind::FirstDeploy, Kind::Snapshot, Kind::Restore] {
+            for stateful in [true, false] {
+                for stuck in [true, false] {
+                    let mut one = Begun { kind, stateful, ..begun() };
+                    match kind {
+                        Kind::FirstDeploy if stateful || stuck => continue,
+                        Kind::FirstDeploy => one.from = None,
+                        Kind::Restore if stuck => {
+                            one.from = None;
+                            one.was_stuck = Some(Untrusted::new("before"));
+                        }
+                        _ if stuck => continue,
+                        _ => {}
+                    }
+                    all.push(one);
+                }
+            }
+        }
+        all
+    }
+
+    /// Every state that any sequence of legal events leads to, and the way to it.
+    fn reachable() -> Vec<(Progress, Vec<EventName>)> {
+        let mut found = Vec::new();
+        let mut known = BTreeSet::new();
+        let mut queue: VecDeque<_> = starts()
+            .into_iter()
+            .map(|begun| (Progress::start(Event::Begun(Box::new(begun))).unwrap(), vec![EventName::Begun]))
+            .collect();
+        while let Some((progress, path)) = queue.pop_front() {
+            if !known.insert(format!("{progress:?}")) {
+                continue;
+            }
+            for event in every_event() {
+                if let Ok(next) = progress.clone().apply(event.clone()) {
+                    let mut path = path.clone();
+                    path.push(event.name());
+                    queue.push_back((next, path));
+                }
+            }
+            found.push((progress, path));
+        }
+        assert!(found.len() > 100, "the search found only {} states", found.len());
+        found
+    }
+
+    #[test]
+    fn every_event_can_happen() {
+        let seen: BTreeSet<EventName> = reachable().iter().map(|(progress, _)| progress.last).collect();
+        assert_eq!(seen.len(), EventName::ALL.len());
+    }
+
+    #[test]
+    fn older_code_is_never_started_on_touched_data() {
+        for (progress, path) in reachable() {
+            if progress.last == EventName::Redeploying {
+                assert!(!progress.touched || !progress.begun.stateful || progress.restored, "{path:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_went_back_is_never_committed_and_terminal_events_end_it() {
+        for (progress, path) in reachable() {
+            if progress.last == EventName::Committed {
+                assert!(progress.back.is_none(), "{path:?}");
+            }
+            if progress.is_terminal() {
+                for event in every_event() {
+                    progress.clone().apply(event).unwrap_err();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stop_is_an_obligation() {
+        for (progress, path) in reachable() {
+            let plan = recovery(&progress);
+            if path.contains(&EventName::Stopping) {
+                assert_ne!(plan, Plan::Close, "{path:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_event_of_every_plan_is_legal_where_it_is_made() {
+        let id = SnapshotId::new("s");
+        for (progress, path) in reachable() {
+            let back = || Event::RollingBack { cause: Cause::Interrupted, reason: Untrusted::new("x") };
+            let can = |event: Event| progress.clone().apply(event).is_ok();
+            let fits = match recovery(&progress) {
+                Plan::Close | Plan::Finish | Plan::LeaveStuck => true,
+                Plan::StartPrior => {
+                    can(back()) || can(Event::Redeploying) || (can(Event::RolledBack) && progress.begun.from.is_none())
+                }
+                Plan::GoBack => {
+                    can(back()) || can(Event::Restoring { id: id.clone() }) || progress.last == EventName::Exchanging
+                }
+                Plan::StartRestored => can(Event::Redeploying),
+                Plan::Undeploy => can(back()) || can(Event::RolledBack),
+                Plan::Commit => can(Event::Committed),
+                Plan::StuckAgain => can(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed }),
+            };
+            assert!(fits, "{path:?}: {:?}", recovery(&progress));
+        }
+    }
+
+    #[test]
+    fn recovery_is_as_the_design_says() {
+        let mut table: BTreeSet<(EventName, bool, String)> = BTreeSet::new();
+        for (progress, _) in reachable() {
+            if progress.begun.kind == Kind::Update && progress.begun.stateful {
+                table.insert((progress.last, progress.touched, format!("{:?}", recovery(&progress))));
+            }
+        }
+        let text: String = table
+            .iter()
+            .map(|(event, touched, plan)| {
+                format!("{} {}: {plan}\n", event.as_str(), if *touched { "touched" } else { "untouched" })
+            })
+            .collect();
+        insta::assert_snapshot!(text, @r"
+        begun untouched: Close
+        stopping untouched: StartPrior
+        snapshotting untouched: StartPrior
+        snapshotted untouched: StartPrior
+        deploying touched: GoBack
+        deployed touched: GoBack
+        healthy touched: Commit
+        committed touched: Finish
+        rolling-back untouched: StartPrior
+        rolling-back touched: GoBack
+        restoring touched: GoBack
+        exchanging touched: GoBack
+        restored touched: StartRestored
+        redeploying untouched: StartRestored
+        redeploying touched: StartRestored
+        rolled-back untouched: Finish
+        rolled-back touched: Finish
+        stuck untouched: LeaveStuck
+        stuck touched: LeaveStuck
+        released untouched: Finish
+        released touched: Finish
+        ");
+    }
+}
