@@ -105,7 +105,7 @@ impl Program {
             argv: vec![program.as_ref().to_owned()],
             env,
             cwd: None,
-            deadline: Duration::from_secs(60),
+            deadline: Duration::from_mins(1),
             stdin: None,
             user: None,
             inherited: Vec::new(),
