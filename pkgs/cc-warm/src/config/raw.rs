@@ -275,6 +275,15 @@ impl RawHealth {
             self.soak,
             self.deadline
         );
+        ensure!(
+            self.interval.duration().saturating_mul(self.successes).saturating_add(self.soak.duration())
+                < self.deadline.duration(),
+            "`health.successes` ({}) times `health.interval` ({}) and `health.soak` ({}) leave nothing of `health.deadline` ({})",
+            self.successes,
+            self.interval,
+            self.soak,
+            self.deadline
+        );
         for probe in &self.probes {
             match probe {
                 Probe::Http(http) => {

@@ -5,5 +5,8 @@ pub mod command;
 pub mod dirs;
 pub mod durable;
 pub mod fault;
+pub mod http;
 pub mod signals;
+#[cfg(test)]
+pub(crate) mod test_server;
 pub mod untrusted;
