@@ -249,11 +249,11 @@ mod tests {
                 let end = at + s(took);
                 let next = course.round(outcome, at, end);
                 match outcome {
-                    Outcome::Unknown => lost += end - last_end,
+                    Outcome::Unknown => lost += end.saturating_sub(last_end),
                     Outcome::Failed => (row, complete) = (0, None),
                     _ => {
                         row += 1;
-                        if row == successes { complete = Some(end - lost); }
+                        if row == successes { complete = Some(end.saturating_sub(lost)); }
                     }
                 }
                 last_end = end;
@@ -264,7 +264,7 @@ mod tests {
                     }
                     Next::Healthy => {
                         prop_assert!(outcome == Outcome::Passed && row >= successes);
-                        prop_assert!(soak == 0 || at - lost >= complete.unwrap() + rules.soak);
+                        prop_assert!(soak == 0 || at.saturating_sub(lost) >= complete.unwrap() + rules.soak);
                         break;
                     }
                     Next::Unhealthy => { prop_assert!(outcome != Outcome::Unknown); break; }

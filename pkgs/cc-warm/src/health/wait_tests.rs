@@ -48,6 +48,7 @@ fn watched(
     (verdict, told)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the type of an observation")]
 fn converged() -> Result<Convergence, DeployError> {
     Ok(Convergence::Converged)
 }
@@ -222,11 +223,11 @@ fn an_interrupt_between_rounds_ends_the_wait_at_once() {
             interrupt.set();
             Instant::now()
         });
-        let rules = Rules { interval: Duration::from_secs(60), ..FAST };
+        let rules = Rules { interval: Duration::from_mins(1), ..FAST };
         let mut progress = |_: &Progress| tell.send(()).unwrap();
         let mut watch =
             Watch { app: &app, predecessors: &[], observe: &mut converged, interrupt, progress: &mut progress };
-        let verdict = wait(&mut watch, &Rules { deadline: Duration::from_secs(600), ..rules }).unwrap();
+        let verdict = wait(&mut watch, &Rules { deadline: Duration::from_mins(10), ..rules }).unwrap();
         let ended = Instant::now();
         set = Some(ended.saturating_duration_since(setter.join().unwrap()));
         verdict
