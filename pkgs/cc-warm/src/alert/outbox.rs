@@ -27,8 +27,8 @@ use crate::sys::clock::Deadline;
 use crate::sys::dirs::Dirs;
 use crate::sys::durable;
 
-/// Most alerts that wait for delivery.
-const PENDING_CAP: usize = 500;
+/// Most alerts that wait for delivery: more than one for each app of a large host.
+const PENDING_CAP: usize = 2000;
 /// How long to wait for a process that changes files: milliseconds of work.
 const LOCK_WAIT: Duration = Duration::from_secs(20);
 
