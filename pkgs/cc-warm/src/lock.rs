@@ -1,7 +1,7 @@
 //! The app lock: a kernel lock, so that nothing is stale after a crash. Its content names the holder; who waits says
 //! so. Children that change the app inherit its descriptor, so it outlives a killed cc-warm for as long as they live.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,6 +16,7 @@ use crate::error::{Exit, Problem};
 use crate::sys::clock::{Clock, Deadline};
 use crate::sys::dirs::Dirs;
 use crate::sys::durable;
+use crate::sys::flock;
 use crate::sys::untrusted::Untrusted;
 
 /// The lock of one app, held until dropped.
@@ -67,7 +68,7 @@ impl AppLock {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot open the lock `{}`", path.display()))?;
-        if !try_lock(&file)? {
+        if !flock::try_lock(&file)? {
             let holder = describe_holder(&path);
             let limit = match wait {
                 Wait::No => Duration::ZERO,
@@ -76,11 +77,12 @@ impl AppLock {
             if !limit.is_zero() {
                 waiting(&holder);
             }
-            wait_for(&file, Deadline::after(limit), || {
-                Problem::new(format!("app `{app}` is busy: {holder}; nothing was touched"))
+            if !flock::lock_before(&file, Deadline::after(limit))? {
+                return Err(Problem::new(format!("app `{app}` is busy: {holder}; nothing was touched"))
                     .exit(Exit::Busy)
                     .hint("add `--wait` to wait for it")
-            })?;
+                    .into());
+            }
         }
         let holder = Holder { pid: std::process::id(), command: command.to_owned(), since: clock.now().to_string() };
         file.set_len(0)?;
@@ -106,26 +108,7 @@ impl AsFd for AppLock {
 pub fn holder(dirs: &Dirs, app: &AppName) -> Result<Option<String>> {
     let path = dirs.app(app.as_str()).lock();
     let Ok(file) = File::open(&path) else { return Ok(None) };
-    if try_lock(&file)? { Ok(None) } else { Ok(Some(describe_holder(&path))) }
-}
-
-fn try_lock(file: &File) -> Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(e)) => Err(e).context("cannot lock"),
-    }
-}
-
-/// flock has no deadline, so it is asked again and again; each time is one system call.
-fn wait_for(file: &File, deadline: Deadline, busy: impl FnOnce() -> Problem) -> Result<()> {
-    while !try_lock(file)? {
-        if deadline.is_over() {
-            return Err(busy().into());
-        }
-        std::thread::sleep(deadline.left().min(Duration::from_millis(50)));
-    }
-    Ok(())
+    if flock::try_lock(&file)? { Ok(None) } else { Ok(Some(describe_holder(&path))) }
 }
 
 /// In words: what the lock's content says, and whether that process still lives.

@@ -50,6 +50,9 @@ pub struct AppState {
     /// The app was found undeployed although it had been running: left alone until `resume`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down_by_hand: Option<Timestamp>,
+    /// `resume` was given after that: the next update deploys the last-good version again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
     /// Why the app stays down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck: Option<StuckNote>,
@@ -175,6 +178,7 @@ impl Default for AppState {
             approved: Vec::new(),
             paused: None,
             down_by_hand: None,
+            resumed: false,
             stuck: None,
             fetch_failures: 0,
             last_run: None,
@@ -249,6 +253,7 @@ impl AppState {
         self.last_good = Some(LastGood { identity, at });
         self.stuck = None;
         self.down_by_hand = None;
+        self.resumed = false;
     }
 
     /// Whether updates are paused at `now`.
@@ -256,6 +261,21 @@ impl AppState {
     pub fn is_paused(&self, now: Timestamp) -> bool {
         self.paused.as_ref().is_some_and(|paused| paused.until.is_none_or(|until| now < until))
     }
+}
+
+/// Every app that left something in the state folder, declared or not.
+pub fn known_apps(dirs: &Dirs) -> Result<Vec<AppName>> {
+    let entries = match std::fs::read_dir(dirs.apps()) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e.into()),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
+    }
+    names.sort();
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ impl Span {
         self.0
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a text like `90s`, `5min`, `1h 30min`, `7d`.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let span: jiff::Span = text.parse().map_err(|e| format!("`{text}` is no duration: {e}"))?;
         let duration = span
             .to_duration(jiff::SpanRelativeTo::days_are_24_hours())

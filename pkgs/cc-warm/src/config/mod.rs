@@ -51,6 +51,27 @@ impl Config {
         raw::parse(&text).and_then(raw::Raw::validate).problem(problem)
     }
 
+    /// Every app's name, each after those it comes after (`after` has no cycles), else by name.
+    #[must_use]
+    pub fn in_order(&self) -> Vec<AppName> {
+        let mut order: Vec<AppName> = Vec::new();
+        let mut rest: Vec<&App> = self.apps.values().collect();
+        while !rest.is_empty() {
+            let before = rest.len();
+            rest.retain(|app| {
+                let ready = app.after.iter().all(|name| order.contains(name));
+                if ready {
+                    order.push(app.name.clone());
+                }
+                !ready
+            });
+            if rest.len() == before {
+                order.extend(rest.drain(..).map(|app| app.name.clone()));
+            }
+        }
+        order
+    }
+
     /// The app called `name`.
     pub fn app(&self, name: &AppName) -> Result<&App> {
         self.apps.get(name).ok_or_else(|| {

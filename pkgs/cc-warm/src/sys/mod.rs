@@ -5,7 +5,10 @@ pub mod command;
 pub mod dirs;
 pub mod durable;
 pub mod fault;
+pub mod flock;
+pub mod git;
 pub mod http;
+pub mod random;
 pub mod signals;
 #[cfg(test)]
 pub(crate) mod test_server;

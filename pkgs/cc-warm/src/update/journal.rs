@@ -153,7 +153,7 @@ impl Journal {
     }
 
     /// Makes `event` durable. If that fails, the act it announces must not be done, and the journal is as before.
-    pub fn write(&mut self, event: Event) -> Result<()> {
+    pub fn write(&mut self, event: &Event) -> Result<()> {
         let name = event.name();
         let next = self.progress.clone().apply(event.clone())?;
         let problem = || format!("cannot note `{}` in the journal, so it is not done", name.as_str());
@@ -161,7 +161,7 @@ impl Journal {
         if name == EventName::RollingBack {
             durable::remove(&self.dirs.ballast())?;
         }
-        let line = encode(self.seq, self.clock.now(), &event)?;
+        let line = encode(self.seq, self.clock.now(), event)?;
         if let Err(error) = durable::append(&self.dirs.journal(), &line) {
             // Half a record in the middle would look like damage later.
             self.truncate().with_context(problem)?;
@@ -308,7 +308,7 @@ mod tests {
         let app = begun.app.name.clone();
         let mut journal = Journal::begin(&dirs, Clock::system(), begun).unwrap();
         for event in events {
-            journal.write(event.clone()).unwrap();
+            journal.write(event).unwrap();
         }
         (dir, dirs, app)
     }
@@ -334,7 +334,7 @@ mod tests {
                 Some(mut journal) => {
                     assert_eq!(journal.progress().last, names[lines - 1]);
                     if lines < 3 {
-                        journal.write(if lines == 1 { Event::Stopping } else { back() }).unwrap();
+                        journal.write(&if lines == 1 { Event::Stopping } else { back() }).unwrap();
                         let again = Journal::open(&dirs, Clock::system(), &app).unwrap().unwrap();
                         assert_eq!(again.progress().last, names[lines]);
                     }
@@ -392,7 +392,7 @@ mod tests {
         let (_dir, dirs, app) = with_events(&[]);
         let before = fs::read(dirs.app(app.as_str()).journal()).unwrap();
         let mut journal = Journal::open(&dirs, Clock::system(), &app).unwrap().unwrap();
-        journal.write(Event::Committed).unwrap_err();
+        journal.write(&Event::Committed).unwrap_err();
         assert_eq!(fs::read(dirs.app(app.as_str()).journal()).unwrap(), before);
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::App;
 use crate::deployer::Stopped;
+use crate::health::Continuity;
 use crate::identity::Identity;
 use crate::snapshot::{Exchange, SnapshotId};
 use crate::sys::untrusted::Untrusted;
@@ -26,6 +27,8 @@ pub enum Kind {
     Snapshot,
     /// Bring a snapshot and its version back, by hand.
     Restore,
+    /// Start a known release on the data that is there: after a boot, or because the operator says so.
+    Restart,
 }
 
 /// The first record: everything that recovery needs, for nothing else may be left.
@@ -46,7 +49,7 @@ pub struct Begun {
     /// Whether the app is stopped and its data snapshotted.
     pub stateful: bool,
     /// The output of `health.continuity` before the stop.
-    pub continuity: Option<Untrusted>,
+    pub continuity: Option<Continuity>,
     /// The path of the program that wrote this.
     pub helper: String,
     /// When it began.
@@ -288,8 +291,12 @@ impl Progress {
         let last = self.last;
         match event {
             Event::Begun(_) => false,
-            Event::Stopping => last == E::Begun && (self.begun.stateful || kind == Kind::Restore),
-            Event::Snapshotting { .. } => last == E::Stopping && self.begun.stateful && kind != Kind::Restore,
+            Event::Stopping => match kind {
+                Kind::Restore | Kind::Snapshot => last == E::Begun,
+                Kind::Update | Kind::FirstDeploy => last == E::Begun && self.begun.stateful,
+                Kind::Restart => false,
+            },
+            Event::Snapshotting { .. } => last == E::Stopping && kind != Kind::Restore,
             Event::Snapshotted { id, .. } => last == E::Snapshotting && self.snapshot.as_ref() == Some(id),
             Event::Deploying => forward && (last == E::Snapshotted || (last == E::Begun && !self.begun.stateful)),
             Event::Deployed { .. } => last == E::Deploying,
@@ -314,6 +321,7 @@ impl Progress {
             }
             Event::Restored => matches!(last, E::Restoring | E::Exchanging),
             Event::Redeploying => match last {
+                E::Begun => kind == Kind::Restart,
                 E::RollingBack => !self.needs_restore() && self.begun.from.is_some(),
                 E::Snapshotted => kind == Kind::Snapshot,
                 E::Restored | E::Redeploying => true,
@@ -344,6 +352,7 @@ impl Progress {
     #[must_use]
     pub fn back_to(&self) -> Option<&Identity> {
         match self.begun.kind {
+            Kind::Restart => Some(&self.begun.to),
             Kind::Restore if self.snapshot.is_some() => Some(&self.begun.to),
             _ => self.begun.from.as_ref(),
         }
@@ -358,54 +367,6 @@ impl Progress {
             (false, true, true) => LiveData::Failed,
             (false, true, false) => LiveData::Untouched,
         }
-    }
-}
-
-/// What a recovery does about a journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plan {
-    /// Nothing was touched: remove the journal.
-    Close,
-    /// The data is untouched: drop what is unfinished, start what ran before. No restore: the standing snapshot may be
-    /// weeks old.
-    StartPrior,
-    /// Stop, wait until gone, restore this operation's own snapshot, start what it goes back to.
-    GoBack,
-    /// The data is back and may have taken writes since: start without another restore.
-    StartRestored,
-    /// The first deployment came to nothing: undeploy, volumes kept.
-    Undeploy,
-    /// It was healthy: commit.
-    Commit,
-    /// A terminal event: finish its effects, remove the journal.
-    Finish,
-    /// Stuck: make sure that it is down, tell the operator, leave it.
-    LeaveStuck,
-    /// It was stuck before this operation did anything: say so again.
-    StuckAgain,
-}
-
-/// What the last valid event asks for.
-#[must_use]
-pub fn recovery(progress: &Progress) -> Plan {
-    use EventName as E;
-    let nothing_ran = progress.begun.from.is_none();
-    match progress.last {
-        E::Begun if progress.begun.was_stuck.is_some() => Plan::StuckAgain,
-        E::Begun => Plan::Close,
-        E::Stopping if progress.begun.was_stuck.is_some() => Plan::StuckAgain,
-        E::Stopping | E::Snapshotting | E::Snapshotted => Plan::StartPrior,
-        E::Deploying | E::Deployed | E::RollingBack if nothing_ran => Plan::Undeploy,
-        E::Deploying | E::Deployed | E::RollingBack if progress.needs_restore() => Plan::GoBack,
-        // Stateless, or rolled back before the target was ever started.
-        E::Deploying | E::Deployed | E::RollingBack => Plan::StartPrior,
-        E::Restoring | E::Exchanging => Plan::GoBack,
-        E::Restored => Plan::StartRestored,
-        // A snapshot by hand restarts the app without any restore before it.
-        E::Redeploying => Plan::StartRestored,
-        E::Healthy => Plan::Commit,
-        E::Committed | E::RolledBack | E::Released => Plan::Finish,
-        E::Stuck => Plan::LeaveStuck,
     }
 }
 
@@ -446,185 +407,5 @@ pub(crate) mod samples {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{BTreeSet, VecDeque};
-
-    use super::samples::begun;
-    use super::*;
-
-    /// One event of each name.
-    fn every_event() -> Vec<Event> {
-        let id = || SnapshotId::new("s");
-        let text = || Untrusted::new("x");
-        let all = vec![
-            Event::Begun(Box::new(begun())),
-            Event::Stopping,
-            Event::Snapshotting { id: id() },
-            Event::Snapshotted { id: id(), stopped: Stopped::Clean },
-            Event::Deploying,
-            Event::Deployed { generation: "g2".to_owned() },
-            Event::Healthy,
-            Event::Committed,
-            Event::RollingBack { cause: Cause::Failed, reason: text() },
-            Event::Restoring { id: id() },
-            Event::Exchanging(Exchange::sample("data")),
-            Event::Restored,
-            Event::Redeploying,
-            Event::RolledBack,
-            Event::Stuck { reason: text(), data: LiveData::Failed },
-            Event::Released { by: text() },
-        ];
-        assert_eq!(all.iter().map(Event::name).collect::<Vec<_>>(), EventName::ALL);
-        all
-    }
-
-    /// Every sort of operation there is.
-    fn starts() -> Vec<Begun> {
-        let mut all = Vec::new();
-        for kind in [Kind::Update, Kind::FirstDeploy, Kind::Snapshot, Kind::Restore] {
-            for stateful in [true, false] {
-                for stuck in [true, false] {
-                    let mut one = Begun { kind, stateful, ..begun() };
-                    match kind {
-                        Kind::FirstDeploy if stateful || stuck => continue,
-                        Kind::FirstDeploy => one.from = None,
-                        Kind::Restore if stuck => {
-                            one.from = None;
-                            one.was_stuck = Some(Untrusted::new("before"));
-                        }
-                        _ if stuck => continue,
-                        _ => {}
-                    }
-                    all.push(one);
-                }
-            }
-        }
-        all
-    }
-
-    /// Every state that any sequence of legal events leads to, and the way to it.
-    fn reachable() -> Vec<(Progress, Vec<EventName>)> {
-        let mut found = Vec::new();
-        let mut known = BTreeSet::new();
-        let mut queue: VecDeque<_> = starts()
-            .into_iter()
-            .map(|begun| (Progress::start(Event::Begun(Box::new(begun))).unwrap(), vec![EventName::Begun]))
-            .collect();
-        while let Some((progress, path)) = queue.pop_front() {
-            if !known.insert(format!("{progress:?}")) {
-                continue;
-            }
-            for event in every_event() {
-                if let Ok(next) = progress.clone().apply(event.clone()) {
-                    let mut path = path.clone();
-                    path.push(event.name());
-                    queue.push_back((next, path));
-                }
-            }
-            found.push((progress, path));
-        }
-        assert!(found.len() > 100, "the search found only {} states", found.len());
-        found
-    }
-
-    #[test]
-    fn every_event_can_happen() {
-        let seen: BTreeSet<EventName> = reachable().iter().map(|(progress, _)| progress.last).collect();
-        assert_eq!(seen.len(), EventName::ALL.len());
-    }
-
-    #[test]
-    fn older_code_is_never_started_on_touched_data() {
-        for (progress, path) in reachable() {
-            if progress.last == EventName::Redeploying {
-                assert!(!progress.touched || !progress.begun.stateful || progress.restored, "{path:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_went_back_is_never_committed_and_terminal_events_end_it() {
-        for (progress, path) in reachable() {
-            if progress.last == EventName::Committed {
-                assert!(progress.back.is_none(), "{path:?}");
-            }
-            if progress.is_terminal() {
-                for event in every_event() {
-                    progress.clone().apply(event).unwrap_err();
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_stop_is_an_obligation() {
-        for (progress, path) in reachable() {
-            let plan = recovery(&progress);
-            if path.contains(&EventName::Stopping) {
-                assert_ne!(plan, Plan::Close, "{path:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_first_event_of_every_plan_is_legal_where_it_is_made() {
-        let id = SnapshotId::new("s");
-        for (progress, path) in reachable() {
-            let back = || Event::RollingBack { cause: Cause::Interrupted, reason: Untrusted::new("x") };
-            let can = |event: Event| progress.clone().apply(event).is_ok();
-            let fits = match recovery(&progress) {
-                Plan::Close | Plan::Finish | Plan::LeaveStuck => true,
-                Plan::StartPrior => {
-                    can(back()) || can(Event::Redeploying) || (can(Event::RolledBack) && progress.begun.from.is_none())
-                }
-                Plan::GoBack => {
-                    can(back()) || can(Event::Restoring { id: id.clone() }) || progress.last == EventName::Exchanging
-                }
-                Plan::StartRestored => can(Event::Redeploying),
-                Plan::Undeploy => can(back()) || can(Event::RolledBack),
-                Plan::Commit => can(Event::Committed),
-                Plan::StuckAgain => can(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed }),
-            };
-            assert!(fits, "{path:?}: {:?}", recovery(&progress));
-        }
-    }
-
-    #[test]
-    fn recovery_is_as_the_design_says() {
-        let mut table: BTreeSet<(EventName, bool, String)> = BTreeSet::new();
-        for (progress, _) in reachable() {
-            if progress.begun.kind == Kind::Update && progress.begun.stateful {
-                table.insert((progress.last, progress.touched, format!("{:?}", recovery(&progress))));
-            }
-        }
-        let text: String = table
-            .iter()
-            .map(|(event, touched, plan)| {
-                format!("{} {}: {plan}\n", event.as_str(), if *touched { "touched" } else { "untouched" })
-            })
-            .collect();
-        insta::assert_snapshot!(text, @r"
-        begun untouched: Close
-        stopping untouched: StartPrior
-        snapshotting untouched: StartPrior
-        snapshotted untouched: StartPrior
-        deploying touched: GoBack
-        deployed touched: GoBack
-        healthy touched: Commit
-        committed touched: Finish
-        rolling-back untouched: StartPrior
-        rolling-back touched: GoBack
-        restoring touched: GoBack
-        exchanging touched: GoBack
-        restored touched: StartRestored
-        redeploying untouched: StartRestored
-        redeploying touched: StartRestored
-        rolled-back untouched: Finish
-        rolled-back touched: Finish
-        stuck untouched: LeaveStuck
-        stuck touched: LeaveStuck
-        released untouched: Finish
-        released touched: Finish
-        ");
-    }
-}
+#[path = "saga_tests.rs"]
+mod tests;

@@ -1,0 +1,48 @@
+//! `cc-warm approve`
+
+use anyhow::Result;
+
+use super::session::Session;
+use crate::cli::{Global, WaitFlag};
+use crate::config::names::AppName;
+use crate::error::{Exit, Problem};
+use crate::recipe::version::Version;
+use crate::state::{AppState, Approved};
+
+/// Lets one version, at the commit that its tag names now, pass the first gate once.
+///
+/// Do what its notes ask for first. The second gate still stands: if it is not healthy, it goes back. `update` applies it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The app.
+    app: AppName,
+    /// The version, as `plan` and `status` show it.
+    version: Version,
+    #[command(flatten)]
+    wait: WaitFlag,
+}
+
+/// Runs it.
+pub fn run(global: &Global, args: &Args) -> Result<Exit> {
+    let session = Session::open(global)?;
+    let app = session.config.app(&args.app)?;
+    let _lock = session.lock(&args.app, args.wait.wait())?;
+    let mut state = AppState::load(&session.host.dirs, &args.app)?;
+    let published = session.recipes.published(&app.remote)?;
+    let Some(found) = published.versions.get(&args.version) else {
+        return Err(Problem::new(format!("`{}` publishes no version {}; nothing was approved", app.recipe, args.version))
+            .exit(Exit::Usage)
+            .hint(format!("cc-warm plan {}", args.app))
+            .into());
+    };
+    let approved =
+        Approved { version: args.version.clone(), commit: found.commit.clone(), at: session.host.clock.now() };
+    state.approved.retain(|known| known.version != args.version);
+    state.approved.push(approved);
+    // Approving is also the word that a version rolled back before may be tried again.
+    state.rejected.retain(|rejected| rejected.identity.version != args.version);
+    state.save(&session.host.dirs, &args.app)?;
+    println!("{}: {} (commit {}) may pass, once", args.app, args.version, found.commit.short());
+    println!("  hint: cc-warm update {}", args.app);
+    Ok(Exit::Done)
+}

@@ -1,0 +1,58 @@
+//! `cc-warm forget`
+
+use anyhow::Result;
+
+use super::session::Session;
+use crate::cli::{Global, WaitFlag};
+use crate::config::names::AppName;
+use crate::error::{Exit, Problem};
+use crate::snapshot::Store;
+use crate::update::journal;
+
+/// Forgets an app that is no longer declared: its state, its history and its snapshots. Nothing that runs is touched, and
+/// its volumes stay.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The app.
+    app: AppName,
+    /// Do it, although its snapshots are deleted.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    wait: WaitFlag,
+}
+
+/// Runs it.
+pub fn run(global: &Global, args: &Args) -> Result<Exit> {
+    let session = Session::open(global)?;
+    let app = &args.app;
+    let refuse = |text: String, hint: String| Err(Problem::new(text).exit(Exit::Refused).hint(hint).into());
+    if session.config.apps.contains_key(app) {
+        return refuse(
+            format!("app `{app}` is declared; nothing was forgotten"),
+            format!("to stop its updates: cc-warm pause {app}; to forget it, remove it from the configuration first"),
+        );
+    }
+    let dir = session.host.dirs.app(app.as_str());
+    if !dir.root().exists() {
+        return refuse(format!("nothing is known of an app `{app}`"), "cc-warm status".to_owned());
+    }
+    let _lock = session.lock(app, args.wait.wait())?;
+    if journal::peek(&session.host.dirs, app).map_err(|error| error.into_problem(app))?.is_some() {
+        return refuse(
+            format!("app `{app}` has an unfinished operation; nothing was forgotten"),
+            format!("cc-warm recover {app}"),
+        );
+    }
+    let snapshots = Store::new(&session.host.dirs, app).list()?;
+    if !snapshots.is_empty() && !args.yes {
+        return refuse(
+            format!("app `{app}` has {} snapshot(s), which would be deleted; nothing was forgotten", snapshots.len()),
+            format!("cc-warm forget {app} --yes"),
+        );
+    }
+    crate::snapshot::discard_tree(&session.host.dirs, dir.root())?;
+    session.outbox.forget(app)?;
+    println!("{app}: forgotten; its volumes and whatever runs were not touched");
+    Ok(Exit::Done)
+}

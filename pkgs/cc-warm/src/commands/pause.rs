@@ -1,0 +1,58 @@
+//! `cc-warm pause`
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use super::session::Session;
+use crate::cli::{Global, WaitFlag};
+use crate::config::duration::Span;
+use crate::config::names::AppName;
+use crate::error::{Because, Exit, Problem};
+use crate::state::{AppState, Paused};
+
+/// Stops updates of an app until `resume`. Survives reboots. What is under way is not touched.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The apps.
+    #[arg(required_unless_present = "all", value_name = "APP")]
+    apps: Vec<AppName>,
+    /// Every declared app.
+    #[arg(long, conflicts_with = "apps")]
+    all: bool,
+    /// Until then: a time (`2026-12-24T18:00Z`) or a duration from now (`3d`).
+    #[arg(long, value_name = "WHEN")]
+    until: Option<String>,
+    /// Why; shown wherever the pause is.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    wait: WaitFlag,
+}
+
+/// Runs it.
+pub fn run(global: &Global, args: &Args) -> Result<Exit> {
+    let session = Session::open(global)?;
+    let now = session.host.clock.now();
+    let until = args.until.as_deref().map(|text| parse_until(text, now)).transpose()?;
+    for app in session.select(&args.apps)? {
+        let _lock = session.lock(&app, args.wait.wait())?;
+        let mut state = AppState::load(&session.host.dirs, &app)?;
+        state.paused = Some(Paused { since: now, until, reason: args.reason.clone() });
+        state.save(&session.host.dirs, &app)?;
+        println!("{app}: paused {}", until.map_or("until `cc-warm resume`".to_owned(), |until| format!("until {until}")));
+    }
+    Ok(Exit::Done)
+}
+
+fn parse_until(text: &str, now: Timestamp) -> Result<Timestamp> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    let problem = || {
+        Problem::new(format!("`--until {text}` is neither a time nor a duration"))
+            .exit(Exit::Usage)
+            .hint("write `--until 2026-12-24T18:00Z` or `--until 3d`")
+    };
+    let span = Span::parse(text).map_err(anyhow::Error::msg).problem(problem)?;
+    now.checked_add(jiff::SignedDuration::try_from(span.duration())?).context("that is too far away").problem(problem)
+}

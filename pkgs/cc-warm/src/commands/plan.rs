@@ -1,0 +1,183 @@
+//! `cc-warm plan`
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::session::{Session, Voice, print_json};
+use crate::cli::{Apps, Global};
+use crate::config::names::AppName;
+use crate::deployer;
+use crate::error::{self, Exit};
+use crate::gate::{Candidate, Decision, Reason};
+use crate::recipe::version::Version;
+use crate::state::AppState;
+use crate::sys::untrusted::Untrusted;
+use crate::update::assess::{self, Assessment, Next};
+use crate::update::context::Context;
+
+/// Shows what `update` would do, every reason, and the difference of the recipe. Touches no app and no state.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    apps: Apps,
+    /// Leave out the difference of the recipe.
+    #[arg(long)]
+    no_diff: bool,
+}
+
+/// One app's plan.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Plan {
+    app: AppName,
+    /// `up-to-date`, `apply`, `hold`, `first-deploy`, `adopt`, `down-by-hand`, `resume`, `start`, `paused`, `error`.
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<Version>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<Candidate>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<Reason>,
+    /// Everything else a person should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff: Option<Untrusted>,
+}
+
+/// Runs it.
+pub fn run(global: &Global, args: &Args) -> Result<Exit> {
+    let session = Session::look(global)?;
+    let apps = session.select(&args.apps.apps)?;
+    let mut plans = Vec::new();
+    let mut exit = Exit::Done;
+    for app in &apps {
+        let voice = Voice::of(app);
+        let plan = plan(&session, &session.context(&voice), app, !args.no_diff).unwrap_or_else(|error| {
+            exit = error::exit_of(&error);
+            Plan::new(app, "error", vec![format!("{error:#}")])
+        });
+        if !session.json {
+            print!("{}", plan.text());
+        }
+        plans.push(plan);
+    }
+    if session.json {
+        print_json(&serde_json::json!({ "format": 1, "apps": plans }))?;
+    }
+    Ok(exit)
+}
+
+fn plan(session: &Session, context: &Context<'_>, name: &AppName, with_diff: bool) -> Result<Plan> {
+    let app = session.config.app(name)?;
+    let mut state = AppState::load(&session.host.dirs, name)?;
+    let now = session.host.clock.now();
+    let deployer = deployer::open(&session.host, app)?;
+    // As an update would see it; nothing of it is saved.
+    assess::note_seen(&mut state, &*context.recipes.published(&app.remote)?, now);
+    let assessment = assess::assess(context, app, deployer.as_ref(), &state)?;
+    let mut plan = Plan::of(name, &assessment);
+    if state.is_paused(now) {
+        plan.notes.push("paused: `update` would do nothing".to_owned());
+    }
+    if let Some(stuck) = &state.stuck {
+        plan.notes.push(format!("stuck: `update` would do nothing: {}", stuck.reason.terminal()));
+    }
+    if let Some(target) = plan.target.as_ref().filter(|_| with_diff) {
+        plan.diff = assess::diff(context, app, &assessment, target);
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    fn new(app: &AppName, action: &'static str, notes: Vec<String>) -> Self {
+        Self { app: app.clone(), action, current: None, target: None, reasons: Vec::new(), notes, diff: None }
+    }
+
+    fn of(app: &AppName, assessment: &Assessment) -> Self {
+        let current = assessment.current().map(|identity| identity.version);
+        let mut plan = Self { current, ..Self::new(app, "up-to-date", Vec::new()) };
+        match &assessment.next {
+            Next::FirstDeploy(candidate) => {
+                plan.action = "first-deploy";
+                plan.target = Some(candidate.clone());
+            }
+            Next::Adopt(identity) => {
+                plan.action = "adopt";
+                plan.notes.push(format!("{identity} runs and would become last-good, once healthy; nothing else changes"));
+            }
+            Next::DownByHand => {
+                plan.action = "down-by-hand";
+                plan.notes.push(format!("undeployed by somebody; left alone until `cc-warm resume {app}`"));
+            }
+            Next::Resume(identity) => {
+                plan.action = "resume";
+                plan.notes.push(format!("{identity} would be started again"));
+            }
+            Next::Down(identity) => {
+                plan.action = "start";
+                plan.notes.push(format!("{identity} is deployed, but does not run; it would be started"));
+            }
+            Next::Gate(decision) => plan.decide(decision),
+        }
+        plan
+    }
+
+    fn decide(&mut self, decision: &Decision) {
+        let skipped = match decision {
+            Decision::UpToDate { skipped } => skipped,
+            Decision::Apply { target, commit, approved, skipped } => {
+                self.action = "apply";
+                self.target = Some(Candidate { version: target.clone(), commit: commit.clone() });
+                if *approved {
+                    self.notes.push("it passes because it was approved".to_owned());
+                }
+                if Some(target) == self.current.as_ref() {
+                    self.notes.push("the version stays; its environment changed".to_owned());
+                }
+                skipped
+            }
+            Decision::Hold { candidate, reasons, skipped } => {
+                self.action = "hold";
+                self.target.clone_from(candidate);
+                self.reasons.clone_from(reasons);
+                skipped
+            }
+        };
+        self.notes.extend(skipped.iter().map(|skipped| format!("{} is not tried: {}", skipped.version, skipped.why)));
+    }
+
+    fn text(&self) -> String {
+        let current = self.current.as_ref().map_or("nothing".to_owned(), ToString::to_string);
+        let target = self.target.as_ref().map(|target| format!("{} (commit {})", target.version, target.commit.short()));
+        let target = target.unwrap_or_else(|| "no update".to_owned());
+        let headline = match self.action {
+            "up-to-date" => format!("up to date at {current}"),
+            "apply" => format!("would update: {current} → {target}"),
+            "hold" => format!("would hold at {current}: {target}"),
+            "first-deploy" => format!("would deploy {target}, for the first time"),
+            "error" => "cannot be planned".to_owned(),
+            other => other.to_owned(),
+        };
+        let mut text = format!("{}: {headline}\n", self.app);
+        for reason in &self.reasons {
+            let _ = writeln!(text, "  - {}", reason.sentence());
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "  {note}");
+        }
+        if let (true, Some(target)) = (self.action == "hold", &self.target) {
+            if self.reasons.iter().all(Reason::is_approvable) {
+                let _ = writeln!(text, "  hint: cc-warm approve {} {}", self.app, target.version);
+            }
+        }
+        if let Some(diff) = &self.diff {
+            for line in diff.terminal_lines().lines() {
+                let _ = writeln!(text, "    {line}");
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,44 @@
+//! `cc-warm resume`
+
+use anyhow::Result;
+
+use super::session::Session;
+use crate::alert::Kind;
+use crate::cli::{Global, WaitFlag};
+use crate::config::names::AppName;
+use crate::error::Exit;
+use crate::state::AppState;
+
+/// Ends a pause, or takes over again an app that was undeployed by hand. The next update deploys it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The apps.
+    #[arg(required_unless_present = "all", value_name = "APP")]
+    apps: Vec<AppName>,
+    /// Every declared app.
+    #[arg(long, conflicts_with = "apps")]
+    all: bool,
+    #[command(flatten)]
+    wait: WaitFlag,
+}
+
+/// Runs it.
+pub fn run(global: &Global, args: &Args) -> Result<Exit> {
+    let session = Session::open(global)?;
+    for app in session.select(&args.apps)? {
+        let _lock = session.lock(&app, args.wait.wait())?;
+        let mut state = AppState::load(&session.host.dirs, &app)?;
+        let was_paused = state.paused.take().is_some();
+        let was_down = state.down_by_hand.take().is_some();
+        state.resumed = was_down;
+        state.save(&session.host.dirs, &app)?;
+        session.outbox.resolve(Some(&app), &[Kind::DownByHand], session.host.clock.now())?;
+        match (was_paused, was_down) {
+            (false, false) => println!("{app}: was neither paused nor down by hand"),
+            (_, true) => println!("{app}: taken over again\n  hint: cc-warm update {app}"),
+            (true, false) => println!("{app}: updates go on"),
+        }
+    }
+    session.deliver();
+    Ok(Exit::Done)
+}

@@ -1,0 +1,172 @@
+//! Why an update is held, each reason with its evidence.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::identity::CommitId;
+use crate::recipe::version::Version;
+use crate::sys::untrusted::Untrusted;
+
+/// Why an update waits for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Reason {
+    /// A major step of the recipe (for 0.x: a minor one).
+    MajorStep {
+        /// What runs.
+        from: Version,
+        /// The first version on the way beyond the step.
+        at: Version,
+    },
+    /// A note on the way asks for an operator.
+    Note {
+        /// The version that the note is about.
+        version: Version,
+        /// Its file in the recipe.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// That line.
+        text: Untrusted,
+        /// What matched.
+        phrase: Untrusted,
+    },
+    /// A note on the way cannot be read.
+    UnreadableNote {
+        /// The version that the note is about.
+        version: Version,
+        /// Its file.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// The same version of the recipe with another upstream.
+    OtherUpstream {
+        /// What runs.
+        from: Version,
+    },
+    /// The configuration says `update.policy = "hold"`.
+    Policy,
+    /// Not long enough known to this host.
+    TooYoung {
+        /// When it is old enough.
+        until: Timestamp,
+    },
+    /// It is not known what runs.
+    UnknownCurrent {
+        /// What is said of it.
+        label: Untrusted,
+        /// Why that is not enough.
+        why: String,
+    },
+    /// What runs is higher than anything that is published, or that the pin allows.
+    OnlyLower {
+        /// The highest that there is.
+        highest: Version,
+    },
+    /// The recipe publishes no version.
+    NothingPublished,
+    /// A tag names another commit than when it was first seen.
+    MovedTag {
+        /// The version.
+        version: Version,
+        /// What it named first.
+        was: CommitId,
+        /// What it names now.
+        now: CommitId,
+    },
+    /// A secret is missing and cannot be generated.
+    MissingSecret {
+        /// Its name.
+        name: Untrusted,
+    },
+    /// A volume comes, goes, or is mounted elsewhere: the app might start healthy on an empty database.
+    VolumeDiffers {
+        /// Its name in the recipe.
+        volume: Untrusted,
+        /// Where it is mounted now.
+        from: Vec<Untrusted>,
+        /// Where it would be.
+        to: Vec<Untrusted>,
+    },
+    /// Something must be made by somebody else.
+    BecomesExternal {
+        /// What.
+        name: Untrusted,
+    },
+    /// A newly required key is not set.
+    RequiredEnv {
+        /// Its name.
+        key: Untrusted,
+    },
+    /// The target gains a privilege, a bind mount or a port.
+    Gains {
+        /// `privilege`, `bind mount` or `port`.
+        what: &'static str,
+        /// Which.
+        name: Untrusted,
+    },
+    /// Its data cannot be snapshotted here.
+    Unsuitable {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Reason {
+    /// Whether `approve` lets an update pass in spite of it. What is not approvable would fail, or could not go back.
+    #[must_use]
+    pub fn is_approvable(&self) -> bool {
+        !matches!(
+            self,
+            Self::UnknownCurrent { .. }
+                | Self::OnlyLower { .. }
+                | Self::NothingPublished
+                | Self::MissingSecret { .. }
+                | Self::RequiredEnv { .. }
+                | Self::Unsuitable { .. }
+        )
+    }
+
+    /// In a sentence, safe for a terminal.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let list = |all: &[Untrusted]| match all {
+            [] => "nowhere".to_owned(),
+            all => all.iter().map(Untrusted::terminal).collect::<Vec<_>>().join(", "),
+        };
+        match self {
+            Self::MajorStep { from, at } => format!("a major step: {from} → {at}"),
+            Self::Note { version, path, line, text, phrase } => format!(
+                "the note of {version} asks for an operator ({path}, line {line}, \"{}\"): {}",
+                phrase.terminal(),
+                text.terminal()
+            ),
+            Self::UnreadableNote { version, path, why } => {
+                format!("the note of {version} cannot be read ({path}): {why}")
+            }
+            Self::OtherUpstream { from } => format!("the same version of the recipe as {from}, with another upstream"),
+            Self::Policy => "the configuration says `update.policy = \"hold\"`".to_owned(),
+            Self::TooYoung { until } => format!("younger than `update.minAge`: it may pass at {until}"),
+            Self::UnknownCurrent { label, why } => format!("it is not known what runs ({}): {why}", label.terminal()),
+            Self::OnlyLower { highest } => format!("what runs is higher than what is published (highest: {highest})"),
+            Self::NothingPublished => "the recipe publishes no version".to_owned(),
+            Self::MovedTag { version, was, now } => {
+                format!("the tag {version} was moved: first seen at {}, now at {}", was.short(), now.short())
+            }
+            Self::MissingSecret { name } => {
+                format!("the secret `{}` is missing and cannot be generated", name.terminal())
+            }
+            Self::VolumeDiffers { volume, from, to } => format!(
+                "the volume `{}` is mounted at {} now, and would be at {}",
+                volume.terminal(),
+                list(from),
+                list(to)
+            ),
+            Self::BecomesExternal { name } => format!("`{}` would have to be made by somebody else", name.terminal()),
+            Self::RequiredEnv { key } => format!("`{}` is newly required and not set", key.terminal()),
+            Self::Gains { what, name } => format!("it would gain a {what}: {}", name.terminal()),
+            Self::Unsuitable { why } => format!("its data cannot be snapshotted: {}", Untrusted::new(why).terminal()),
+        }
+    }
+}

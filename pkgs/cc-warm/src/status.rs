@@ -1,0 +1,184 @@
+//! What is the case with each app, without touching any: for `status`, and for whoever reads its JSON.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::config::names::AppName;
+use crate::config::{App, Config};
+use crate::deployer::{self, Convergence, Known, Observed};
+use crate::host::Host;
+use crate::lock;
+use crate::recipe::version::Version;
+use crate::snapshot::Store;
+use crate::state::{self, AppState};
+use crate::sys::untrusted::Untrusted;
+use crate::update::journal;
+use crate::update::saga::EventName;
+
+/// One app. In JSON, absent fields mean "not so".
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppStatus {
+    /// Its name.
+    pub app: AppName,
+    /// Whether it is declared.
+    pub declared: bool,
+    /// Whether the operator has nothing to do for it.
+    pub ok: bool,
+    /// What is deployed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// `running`, `starting`, `died`, `down`, `absent`, `unknown`.
+    pub state: &'static str,
+    /// What was last seen healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<Version>,
+    /// The known-good snapshot: when, and of which version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_good: Option<KnownGood>,
+    /// Everything a person should know, the most urgent first.
+    pub notes: Vec<String>,
+    /// Commands to run.
+    pub hints: Vec<String>,
+}
+
+/// The known-good of an app.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownGood {
+    /// Its id.
+    pub id: String,
+    /// Of which version.
+    pub version: Version,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+}
+
+/// The status of every declared app, in order, then of those that only left something behind.
+pub fn all(host: &Host, config: &Config) -> Result<Vec<AppStatus>> {
+    let mut rows: Vec<AppStatus> = config.in_order().iter().map(|name| of(host, name, config.apps.get(name))).collect();
+    for name in state::known_apps(&host.dirs)? {
+        if !config.apps.contains_key(&name) {
+            rows.push(of(host, &name, None));
+        }
+    }
+    Ok(rows)
+}
+
+/// The status of one app. Whatever cannot be read becomes a note: a status that fails tells nothing.
+#[must_use]
+pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
+    let mut status = AppStatus {
+        app: name.clone(),
+        declared: app.is_some(),
+        ok: true,
+        version: None,
+        state: "unknown",
+        last_good: None,
+        known_good: None,
+        notes: Vec::new(),
+        hints: Vec::new(),
+    };
+    status.add_journal(host, name);
+    match AppState::load(&host.dirs, name) {
+        Ok(state) => status.add_state(&state, host.clock.now(), name),
+        Err(error) => status.wrong(format!("{error:#}"), None),
+    }
+    match app {
+        Some(app) => status.add_observed(host, app),
+        None => status.notes.push("not declared any more; nothing of it is touched".to_owned()),
+    }
+    match Store::new(&host.dirs, name).current() {
+        Ok(Some(snapshot)) => {
+            status.known_good = Some(KnownGood {
+                id: snapshot.id.to_string(),
+                version: snapshot.tag.identity.version.clone(),
+                taken_at: snapshot.tag.taken_at,
+            });
+        }
+        Ok(None) => {}
+        Err(error) => status.wrong(format!("the known-good cannot be read: {error:#}"), Some(format!("cc-warm verify {name}"))),
+    }
+    status
+}
+
+impl AppStatus {
+    fn wrong(&mut self, note: String, hint: Option<String>) {
+        self.ok = false;
+        self.notes.push(note);
+        self.hints.extend(hint);
+    }
+
+    fn add_journal(&mut self, host: &Host, name: &AppName) {
+        let holder = lock::holder(&host.dirs, name).unwrap_or_default();
+        match journal::peek(&host.dirs, name) {
+            Ok(None) => {
+                self.notes.extend(holder.map(|holder| format!("busy: {holder}")));
+            }
+            Ok(Some(progress)) if progress.last == EventName::Stuck => {
+                let reason = progress.stuck.map(|(reason, _)| reason.terminal()).unwrap_or_default();
+                self.wrong(format!("STUCK, the app is down: {reason}"), Some(format!("cc-warm restore {name}")));
+            }
+            Ok(Some(progress)) => match holder {
+                Some(holder) => self.notes.push(format!("under way, at `{}`: {holder}", progress.last.as_str())),
+                None => self.wrong(
+                    format!("an operation was cut short at `{}`", progress.last.as_str()),
+                    Some(format!("cc-warm recover {name}")),
+                ),
+            },
+            Err(error) => self.wrong(format!("{:#}", error.into_problem(name)), None),
+        }
+    }
+
+    fn add_state(&mut self, state: &AppState, now: Timestamp, name: &AppName) {
+        self.last_good = state.last_good.as_ref().map(|good| good.identity.version.clone());
+        if let Some(held) = &state.held {
+            self.wrong(format!("held: {} waits for you", held.version), Some(format!("cc-warm plan {name}")));
+            self.notes.extend(held.reasons.iter().map(|reason| format!("  {}", Untrusted::new(reason).terminal())));
+        }
+        if state.down_by_hand.is_some() {
+            self.wrong("undeployed by somebody; left alone".to_owned(), Some(format!("cc-warm resume {name}")));
+        }
+        if let Some(paused) = state.paused.as_ref().filter(|_| state.is_paused(now)) {
+            let until = paused.until.map_or(String::new(), |until| format!(" until {until}"));
+            let reason = paused.reason.as_ref().map_or(String::new(), |r| format!(": {}", Untrusted::new(r).terminal()));
+            self.notes.push(format!("paused{until}{reason}"));
+        }
+        if state.fetch_failures > 0 {
+            self.notes.push(format!("its recipe could not be fetched, {} time(s) in a row", state.fetch_failures));
+        }
+        let rejected: Vec<String> = state.rejected.iter().map(|r| r.identity.version.to_string()).collect();
+        if !rejected.is_empty() {
+            self.notes.push(format!("rolled back before, not tried again: {}", rejected.join(", ")));
+        }
+    }
+
+    fn add_observed(&mut self, host: &Host, app: &App) {
+        let observed = deployer::open(host, app).and_then(|deployer| Ok(deployer.observe()?));
+        match observed {
+            Err(error) => self.wrong(format!("{error:#}"), None),
+            Ok(Observed::Absent { .. }) => self.state = "absent",
+            Ok(Observed::Present(deployment)) => {
+                match deployment.what {
+                    Known::Yes(identity) => self.version = Some(identity.version.to_string()),
+                    Known::No { label, why } => {
+                        self.wrong(format!("what runs is unknown ({}): {why}", label.terminal()), None);
+                    }
+                }
+                match deployment.state {
+                    Convergence::Converged => self.state = "running",
+                    Convergence::Starting(_) => self.state = "starting",
+                    Convergence::Down => {
+                        self.state = "down";
+                        self.wrong("deployed, but nothing of it runs".to_owned(), Some(format!("cc-warm recover {}", app.name)));
+                    }
+                    Convergence::Died(why) => {
+                        self.state = "died";
+                        self.wrong(format!("some of it died: {}", why.terminal()), None);
+                    }
+                }
+            }
+        }
+    }
+}

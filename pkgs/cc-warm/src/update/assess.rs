@@ -1,0 +1,208 @@
+//! What would be done about an app, and why: for `plan`, which stops here, and for `update`, which goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::context::Context;
+use crate::config::App;
+use crate::deployer::{Deployer, Deployment, Known, Observed, Release};
+use crate::gate::{self, Candidate, Decision, Evidence};
+use crate::identity::{CommitId, Env, Identity};
+use crate::recipe::notes;
+use crate::recipe::published::Published;
+use crate::recipe::version::Version;
+use crate::state::{AppState, Seen};
+use crate::sys::untrusted::Untrusted;
+
+/// What there is to know before anything is done.
+#[derive(Debug)]
+pub struct Assessment {
+    /// What is deployed.
+    pub observed: Observed,
+    /// The environment that is configured.
+    pub env: Env,
+    /// What the recipe publishes.
+    pub published: Arc<Published>,
+    /// What to do.
+    pub next: Next,
+}
+
+impl Assessment {
+    /// What runs, if that is known.
+    #[must_use]
+    pub fn current(&self) -> Option<Identity> {
+        match &self.observed {
+            Observed::Present(Deployment { what: Known::Yes(identity), .. }) => Some(identity.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// What to do about an app.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// It was never deployed: deploy this.
+    FirstDeploy(Candidate),
+    /// It runs, and was never seen, or was changed by hand: take it as last-good.
+    Adopt(Identity),
+    /// It was running, and is not deployed any more: somebody took it down.
+    DownByHand,
+    /// Somebody took it down, and said `resume`: start this again.
+    Resume(Identity),
+    /// It is deployed, but the machine was booted since: `recover` starts it.
+    Down(Identity),
+    /// What the gate says.
+    Gate(Decision),
+}
+
+/// Notes when versions are first seen. Whether anything was new.
+pub fn note_seen(state: &mut AppState, published: &Published, now: jiff::Timestamp) -> bool {
+    let mut new = false;
+    for (version, found) in &published.versions {
+        if !state.seen.contains_key(version) {
+            state.seen.insert(version.clone(), Seen { commit: found.commit.clone(), first: now });
+            new = true;
+        }
+    }
+    new
+}
+
+/// Looks at everything and decides, touching nothing.
+pub fn assess(context: &Context<'_>, app: &App, deployer: &dyn Deployer, state: &AppState) -> Result<Assessment> {
+    let published = context.recipes.published(&app.remote)?;
+    let observed = deployer.observe()?;
+    let env = deployer.env()?;
+    let next = next(context, app, deployer, state, &published, &observed, &env)?;
+    Ok(Assessment { observed, env, published, next })
+}
+
+fn next(
+    context: &Context<'_>,
+    app: &App,
+    deployer: &dyn Deployer,
+    state: &AppState,
+    published: &Published,
+    observed: &Observed,
+    env: &Env,
+) -> Result<Next> {
+    let last_good = state.last_good.as_ref().map(|good| &good.identity);
+    let current = match observed {
+        Observed::Absent { .. } => {
+            return Ok(match last_good {
+                Some(identity) if state.resumed => Next::Resume(identity.clone()),
+                Some(_) => Next::DownByHand,
+                None => first_deploy(app, state, published, env),
+            });
+        }
+        Observed::Present(deployment) => &deployment.what,
+    };
+    if let (Known::Yes(identity), Observed::Present(deployment)) = (current, observed) {
+        if deployment.state == crate::deployer::Convergence::Down {
+            return Ok(Next::Down(identity.clone()));
+        }
+        let same_code = |good: &Identity| good.version == identity.version && good.commit == identity.commit;
+        if !last_good.is_some_and(same_code) {
+            return Ok(Next::Adopt(identity.clone()));
+        }
+    }
+    let decision = decide(context, app, deployer, state, published, current, env)?;
+    Ok(Next::Gate(decision))
+}
+
+/// The highest version that may be a target at all; there is nothing yet that a note or a major step could harm.
+fn first_deploy(app: &App, state: &AppState, published: &Published, env: &Env) -> Next {
+    let rejected: Vec<Identity> = state.rejected.iter().map(|r| r.identity.clone()).collect();
+    let highest = published.versions.iter().rev().find(|(version, found)| {
+        let identity = Identity {
+            version: (*version).clone(),
+            commit: found.commit.clone(),
+            env: env.digest(),
+            secrets: BTreeMap::new(),
+        };
+        let pinned = app.update.pin.as_ref().is_none_or(|pin| pin == *version);
+        let released = version.recipe().pre.is_empty() || app.update.pin.is_some();
+        pinned && released && !app.update.ignore.contains(version) && !rejected.contains(&identity)
+    });
+    match highest {
+        Some((version, found)) => {
+            Next::FirstDeploy(Candidate { version: version.clone(), commit: found.commit.clone() })
+        }
+        None => Next::Gate(Decision::Hold {
+            candidate: None,
+            reasons: vec![gate::Reason::NothingPublished],
+            skipped: Vec::new(),
+        }),
+    }
+}
+
+fn decide(
+    context: &Context<'_>,
+    app: &App,
+    deployer: &dyn Deployer,
+    state: &AppState,
+    published: &Published,
+    current: &Known,
+    env: &Env,
+) -> Result<Decision> {
+    let rejected: Vec<Identity> = state.rejected.iter().map(|r| r.identity.clone()).collect();
+    let input = gate::Input {
+        current,
+        env,
+        published: &published.versions,
+        seen: &state.seen,
+        rejected: &rejected,
+        approved: &state.approved,
+        update: &app.update,
+        now: context.host.clock.now(),
+    };
+    let mirror = context.recipes.mirror(&app.remote);
+    gate::decide(&input, &mut |candidate| {
+        let Known::Yes(current) = current else { return Ok(Evidence::default()) };
+        let on_the_way: BTreeMap<Version, CommitId> = published
+            .versions
+            .iter()
+            .filter(|(version, _)| {
+                (version.recipe() > current.version.recipe() && version.recipe() <= candidate.version.recipe())
+                    || **version == candidate.version
+            })
+            .map(|(version, found)| (version.clone(), found.commit.clone()))
+            .collect();
+        let to = release(candidate, env.clone(), current);
+        let from = Release { version: current.version.clone(), commit: current.commit.clone(), ..to.clone() };
+        Ok(Evidence {
+            notes: notes::read(&mirror, &on_the_way, &candidate.commit)?,
+            from: deployer.render(&from)?,
+            to: deployer.render(&to)?,
+            unsuitable: if app.stateful { deployer.unsuitable_volumes(&to)? } else { Vec::new() },
+        })
+    })
+}
+
+/// `candidate`, with the environment `env`.
+#[must_use]
+pub fn release(candidate: &Candidate, env: Env, current: &Identity) -> Release {
+    Release {
+        version: candidate.version.clone(),
+        commit: candidate.commit.clone(),
+        env,
+        secrets: current.secrets.clone(),
+    }
+}
+
+/// The diff of the recipe between what runs and `candidate`; `None` where there is nothing to compare.
+pub fn diff(context: &Context<'_>, app: &App, assessment: &Assessment, candidate: &Candidate) -> Option<Untrusted> {
+    let Observed::Present(deployment) = &assessment.observed else { return None };
+    let Known::Yes(current) = &deployment.what else { return None };
+    if current.commit == candidate.commit {
+        return None;
+    }
+    Some(
+        context
+            .recipes
+            .mirror(&app.remote)
+            .diff(&current.commit, &candidate.commit)
+            .unwrap_or_else(|error| Untrusted::new(format!("the difference cannot be shown: {error:#}"))),
+    )
+}

@@ -1,0 +1,218 @@
+//! The way back: from wherever the journal stands, to the app running what it ran before, on the data it had before; or
+//! stuck, down, with its known-good intact.
+//!
+//! Every step looks at the journal first, so a recovery enters here at any event.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::operation::{Operation, Setback};
+use super::saga::{Cause, Event, EventName, Kind};
+use crate::deployer::DeployError;
+use crate::health::{Rules, Verdict};
+use crate::snapshot::{Exchange, ExchangeError, Volume};
+use crate::state::{AppState, Interrupted, Rejected};
+use crate::sys::fault;
+use crate::sys::signals::Interrupt;
+use crate::sys::untrusted::Untrusted;
+
+/// The prior version gets so many attempts to become healthy before the app is called stuck.
+const ATTEMPTS: u32 = 2;
+
+impl Operation<'_> {
+    /// Turns round: the identity is remembered first where it is to be blamed, then `RollingBack` is written.
+    pub fn turn_back(&mut self, cause: Cause, reason: Untrusted) -> Result<()> {
+        let begun = &self.progress().begun;
+        let mut cause = cause;
+        if begun.kind == Kind::Update && self.progress().touched {
+            let (identity, operation) = (begun.to.clone(), begun.operation.clone());
+            let now = self.host.clock.now();
+            let mut state = AppState::load(&self.host.dirs, &self.app.name)?;
+            if cause == Cause::Interrupted {
+                let interrupted = Interrupted { identity: identity.clone(), operation: operation.clone(), at: now };
+                if state.interrupt(interrupted) {
+                    cause = Cause::Failed;
+                }
+            }
+            if cause == Cause::Failed {
+                state.reject(Rejected { identity, at: now, operation, reason: reason.clone() });
+            }
+            state.save(&self.host.dirs, &self.app.name)?;
+        }
+        self.say(&format!("going back: {}", reason.terminal()));
+        self.write(&Event::RollingBack { cause, reason })
+    }
+
+    /// Goes all the way back, to a terminal event.
+    pub fn go_back(&mut self) -> Result<(), Setback> {
+        loop {
+            match self.progress().last {
+                EventName::RollingBack => self.leave_target()?,
+                EventName::Restoring | EventName::Exchanging => self.restore()?,
+                EventName::Restored => self.write(&Event::Redeploying)?,
+                EventName::Redeploying => self.redeploy()?,
+                EventName::RolledBack | EventName::Stuck | EventName::Released | EventName::Committed => return Ok(()),
+                other => return Err(Setback::Broken(anyhow!("there is no way back from `{}`", other.as_str()))),
+            }
+        }
+    }
+
+    /// From `RollingBack`: stop what runs, then restore, redeploy, or (after a first deployment) leave it at that.
+    fn leave_target(&mut self) -> Result<(), Setback> {
+        self.must_be_ours()?;
+        let begun = &self.progress().begun;
+        if !begun.stateful && begun.from.is_some() {
+            // Nothing to restore: the prior version takes the place of the target without a gap.
+            return Ok(self.write(&Event::Redeploying)?);
+        }
+        self.stop()?;
+        if self.progress().begun.from.is_none() {
+            return Ok(self.write(&Event::RolledBack)?);
+        }
+        if !self.progress().needs_restore() {
+            return Ok(self.write(&Event::Redeploying)?);
+        }
+        match self.progress().snapshot.clone().filter(|_| self.progress().snapshotted) {
+            Some(id) => Ok(self.write(&Event::Restoring { id })?),
+            None => Ok(self.become_stuck(&anyhow!("there is no snapshot of this update to go back to"))?),
+        }
+    }
+
+    /// From `Restoring` or `Exchanging`: all data is the snapshot's, durably.
+    fn restore(&mut self) -> Result<(), Setback> {
+        self.must_be_ours()?;
+        self.stop()?;
+        match self.restore_volumes() {
+            Ok(()) => Ok(self.write(&Event::Restored)?),
+            Err(Setback::Broken(error)) => {
+                // An interrupted journal is not a fact about the app; a restore that fails is.
+                if error.downcast_ref::<JournalFailed>().is_some() {
+                    return Err(Setback::Broken(error));
+                }
+                Ok(self.become_stuck(&error.context("the data could not be restored"))?)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn restore_volumes(&mut self) -> Result<(), Setback> {
+        let id = self.progress().snapshot.clone().context("the journal names no snapshot")?;
+        let operation = self.id().to_owned();
+        let snapshot = self.store.get(&id)?.with_context(|| format!("snapshot {id} is not there any more"))?;
+        self.say(&format!("restoring the data of {}", snapshot.tag.identity));
+        fault::point("act.restore").map_err(anyhow::Error::from)?;
+        let mut volumes = Vec::new();
+        for name in snapshot.volume_names() {
+            let volume = self.patiently(|| self.deployer.create_volume(name, self.lock)).map_err(Setback::from)?;
+            volumes.push(volume);
+        }
+        let announced = self.progress().exchanges.clone();
+        for exchange in &announced {
+            self.exchange(exchange, &volumes, &operation)?;
+        }
+        let rest: Vec<Volume> =
+            volumes.iter().filter(|v| !announced.iter().any(|known| known.volume == v.name)).cloned().collect();
+        for exchange in self.store.build(&id, &rest, &operation, &())? {
+            self.must_be_gone()?;
+            self.write(&Event::Exchanging(exchange.clone())).context(JournalFailed)?;
+            self.exchange(&exchange, &volumes, &operation)?;
+        }
+        for volume in self.patiently(|| self.deployer.volumes()).map_err(Setback::from)? {
+            if !volumes.iter().any(|wanted| wanted.name == volume.name) {
+                self.store.set_aside(&volume, &operation)?;
+                self.patiently(|| self.deployer.remove_volume(&volume.name, self.lock)).map_err(Setback::from)?;
+            }
+        }
+        self.must_be_gone()
+    }
+
+    fn exchange(&self, exchange: &Exchange, volumes: &[Volume], operation: &str) -> Result<(), Setback> {
+        let volume = volumes
+            .iter()
+            .find(|volume| volume.name == exchange.volume)
+            .with_context(|| format!("volume `{}` is not part of the snapshot", exchange.volume))?;
+        fault::point("act.exchange").map_err(anyhow::Error::from)?;
+        match self.store.exchange(exchange, volume, operation) {
+            Ok(_) => Ok(()),
+            Err(ExchangeError::Neither(why)) => Err(Setback::Broken(anyhow!(why))),
+            Err(ExchangeError::Other(error)) => Err(Setback::Broken(error)),
+        }
+    }
+
+    /// From `Redeploying`: the prior version runs and is healthy, or the app is stuck.
+    fn redeploy(&mut self) -> Result<(), Setback> {
+        let identity = self.progress().back_to().cloned().context("the journal names no version to go back to")?;
+        let release = match self.prepared(&identity) {
+            Ok(release) => release,
+            Err(error) => return Ok(self.become_stuck(&error)?),
+        };
+        let mut last = anyhow!("it was never tried");
+        for attempt in 1..=ATTEMPTS {
+            self.must_be_ours()?;
+            if attempt > 1 {
+                self.say("the prior version is not healthy; starting it once more");
+                self.stop()?;
+                self.write(&Event::Redeploying)?;
+            }
+            match self.start_prior(&release) {
+                Ok(()) => {
+                    let end = self.end_of_redeployment();
+                    return Ok(self.write(&end)?);
+                }
+                Err(DeployError::NotReady(error)) => return Err(Setback::NotReady(error)),
+                Err(DeployError::Failed(error)) => last = error,
+            }
+        }
+        Ok(self.become_stuck(&last.context(format!("{identity} does not become healthy any more")))?)
+    }
+
+    fn end_of_redeployment(&self) -> Event {
+        if self.progress().begun.kind == Kind::Snapshot && self.progress().back.is_none() {
+            Event::Committed
+        } else {
+            Event::RolledBack
+        }
+    }
+
+    fn start_prior(&mut self, release: &crate::deployer::Release) -> Result<(), DeployError> {
+        fault::point("act.redeploy").map_err(DeployError::failed)?;
+        self.deploy(release)?;
+        self.note_running();
+        // What ran for weeks needs no soak, and nobody may interrupt an app's way back to life.
+        let rules = Rules { soak: Duration::ZERO, ..Rules::of(&self.app.health) };
+        match self.await_healthy(&rules, &Interrupt::never())? {
+            Verdict::Healthy(_) => Ok(()),
+            Verdict::Unhealthy(report) | Verdict::Died(report) => Err(DeployError::failed(anyhow!(report.sentence()))),
+            Verdict::Interrupted => Err(DeployError::not_ready(anyhow!("interrupted"))),
+        }
+    }
+
+    /// Stays down, with the known-good intact.
+    pub fn become_stuck(&mut self, error: &anyhow::Error) -> Result<()> {
+        let (reason, data) = (Untrusted::new(format!("{error:#}")), self.progress().live_data());
+        self.say(&format!("stuck: {}", reason.terminal()));
+        self.write(&Event::Stuck { reason, data })
+    }
+
+    /// The app is deployed again: its downtime is over.
+    pub fn note_running(&mut self) {
+        if let (Some(since), None) = (self.stopped_at, self.downtime) {
+            self.downtime = Some(since.elapsed());
+        }
+    }
+}
+
+/// Marks an error of the journal itself.
+#[derive(Debug, thiserror::Error)]
+#[error("the journal could not be written")]
+struct JournalFailed;
+
+impl From<DeployError> for Setback {
+    fn from(error: DeployError) -> Self {
+        match error {
+            DeployError::NotReady(error) => Self::NotReady(error),
+            DeployError::Failed(error) => Self::Broken(error),
+        }
+    }
+}

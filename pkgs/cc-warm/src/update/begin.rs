@@ -1,0 +1,97 @@
+//! How an operation begins: its first record, with everything that recovery needs.
+
+use anyhow::Result;
+
+use super::context::Context;
+use super::effects;
+use super::journal::Journal;
+use super::operation::Operation;
+use super::outcome::Outcome;
+use super::saga::{Begun, Kind};
+use crate::config::App;
+use crate::deployer::{Deployer, Known, Observed, Release};
+use crate::health::Continuity;
+use crate::identity::Identity;
+use crate::lock::AppLock;
+use crate::snapshot::{SnapshotId, Store};
+use crate::sys::random;
+use crate::sys::untrusted::Untrusted;
+
+/// An operation that is about to begin.
+pub struct Start<'a> {
+    /// Shared things.
+    pub context: &'a Context<'a>,
+    /// The app.
+    pub app: &'a App,
+    /// What runs it.
+    pub deployer: &'a dyn Deployer,
+    /// Its snapshots.
+    pub store: &'a Store,
+    /// Its lock.
+    pub lock: &'a AppLock,
+    /// What for.
+    pub kind: Kind,
+    /// What is deployed now.
+    pub observed: &'a Observed,
+    /// What shall run.
+    pub to: &'a Release,
+    /// The output of the continuity command before the stop.
+    pub continuity: Option<Continuity>,
+    /// The snapshot that shall come back.
+    pub restoring: Option<SnapshotId>,
+    /// The app is stuck now.
+    pub was_stuck: Option<Untrusted>,
+}
+
+impl Start<'_> {
+    /// Writes the first record, performs the operation to its end, and finishes its effects.
+    pub fn run(self) -> Result<Outcome> {
+        let (from, generation) = match self.observed {
+            Observed::Present(deployment) => (known(&deployment.what), Some(deployment.generation.clone())),
+            Observed::Absent { .. } => (None, None),
+        };
+        let host = self.context.host;
+        let begun = Begun {
+            operation: random::id()?,
+            kind: self.kind,
+            app: self.app.clone(),
+            from,
+            to: self.to.identity(),
+            generation,
+            stateful: self.app.stateful && self.kind != Kind::FirstDeploy,
+            continuity: self.continuity,
+            helper: host.exe.to_string_lossy().into_owned(),
+            at: host.clock.now(),
+            was_stuck: self.was_stuck,
+        };
+        let journal = Journal::begin(&host.dirs, host.clock, begun)?;
+        let mut operation = Operation {
+            host,
+            app: self.app,
+            deployer: self.deployer,
+            store: self.store,
+            predecessors: self.context.predecessors(self.app),
+            lock: self.lock,
+            journal,
+            narrator: self.context.narrator,
+            restoring: self.restoring,
+            stopped_at: None,
+            downtime: None,
+        };
+        if let Err(error) = operation.run(self.to) {
+            // At the first record nothing is touched, so nothing must be left to settle.
+            if operation.progress().last == super::saga::EventName::Begun && operation.progress().begun.was_stuck.is_none() {
+                operation.journal.remove()?;
+            }
+            return Err(error);
+        }
+        effects::finish(self.context, operation)
+    }
+}
+
+fn known(what: &Known) -> Option<Identity> {
+    match what {
+        Known::Yes(identity) => Some(identity.clone()),
+        Known::No { .. } => None,
+    }
+}

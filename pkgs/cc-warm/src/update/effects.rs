@@ -1,0 +1,180 @@
+//! What follows from a terminal event: state, history, alerts, then the journal goes. All of it can be done again.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+
+use super::context::Context;
+use super::journal::JournalError;
+use super::operation::Operation;
+use super::outcome::Outcome;
+use super::saga::{Cause, EventName, Kind};
+use crate::alert::{Alert, Kind as AlertKind};
+use crate::config::names::AppName;
+use crate::history::{self, Entry};
+use crate::deployer::Stopped;
+use crate::identity::Identity;
+use crate::state::{AppState, LastRun, StuckNote};
+use crate::sys::untrusted::Untrusted;
+
+/// Finishes the effects of the journal's terminal event; the journal of a stuck app stays.
+pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Outcome> {
+    let outcome = Outcome::of(operation.progress(), operation.downtime);
+    let stuck = matches!(outcome, Outcome::Stuck { .. });
+    // Entering stuck undeploys; done again, it does nothing.
+    let left_running = if stuck { operation.stop().err().map(|setback| setback.to_string()) } else { None };
+    let name = operation.app.name.clone();
+    remember(&operation, &outcome)?;
+    history::add(&context.host.dirs, &name, &entry(&operation, &outcome))?;
+    tell(context, &operation, &outcome, left_running)?;
+    if stuck {
+        return Ok(outcome);
+    }
+    tidy(&operation);
+    operation.journal.remove()?;
+    Ok(outcome)
+}
+
+fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {
+    let (dirs, name, now) = (&operation.host.dirs, &operation.app.name, operation.host.clock.now());
+    let progress = operation.progress();
+    let mut state = AppState::load(dirs, name)?;
+    match (progress.last, progress.begun.kind) {
+        (EventName::Committed, Kind::Update | Kind::FirstDeploy) => state.commit(progress.begun.to.clone(), now),
+        (EventName::RolledBack, Kind::Restore | Kind::Restart) => {
+            if let Some(identity) = progress.back_to() {
+                state.commit(identity.clone(), now);
+            }
+        }
+        (EventName::RolledBack, _) => state.stuck = None,
+        (EventName::Stuck, _) => {
+            if let Outcome::Stuck { reason, .. } = outcome {
+                let (operation, reason) = (progress.begun.operation.clone(), reason.clone());
+                state.stuck = Some(StuckNote { operation, since: now, reason });
+            }
+        }
+        _ => {}
+    }
+    state.last_run = Some(LastRun { at: now, outcome: outcome.word().to_owned() });
+    state.save(dirs, name)
+}
+
+fn entry(operation: &Operation<'_>, outcome: &Outcome) -> Entry {
+    let progress = operation.progress();
+    let begun = &progress.begun;
+    let kind = match begun.kind {
+        Kind::Update => "update",
+        Kind::FirstDeploy => "first-deploy",
+        Kind::Snapshot => "snapshot",
+        Kind::Restore => "restore",
+        Kind::Restart => "restart",
+    };
+    let mut entry = Entry::new(&begun.operation, operation.host.clock.now(), kind, outcome.word());
+    entry.from.clone_from(&begun.from);
+    entry.to = Some(begun.to.clone());
+    entry.snapshot = progress.snapshot.as_ref().map(ToString::to_string);
+    entry.reason = match outcome {
+        Outcome::RolledBack { reason, .. } | Outcome::Stuck { reason, .. } => Some(reason.clone()),
+        Outcome::Released { by } => Some(by.clone()),
+        _ => None,
+    };
+    entry.downtime_ms = operation.downtime.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    entry
+}
+
+fn tell(context: &Context<'_>, operation: &Operation<'_>, outcome: &Outcome, left_running: Option<String>) -> Result<()> {
+    let (name, progress) = (&operation.app.name, operation.progress());
+    let id = &progress.begun.operation;
+    let alert = match outcome {
+        Outcome::RolledBack { tried, to, cause, reason, .. } => Some(rolled_back(operation, tried, to.as_ref(), *cause, reason)),
+        Outcome::Stuck { reason, data } => {
+            let mut alert = Alert::new(AlertKind::Stuck, id, format!("{name} is stuck: it is down and stays down"))
+                .fact("tried", progress.begun.to.to_string())
+                .fact("because", reason.raw())
+                .fact("data", data.describe());
+            if let Some(error) = left_running {
+                alert = alert.fact("still there", format!("it could not be stopped: {error}"));
+            }
+            Some(alert.hint(format!("cc-warm status {name}")).hint(format!("cc-warm restore {name}")))
+        }
+        Outcome::Released { by } => Some(
+            Alert::new(AlertKind::Released, id, format!("{name} is left to whoever works on it"))
+                .fact("seen", by.raw())
+                .hint(format!("cc-warm adopt {name}")),
+        ),
+        _ => None,
+    };
+    if let Some(alert) = alert {
+        context.raise(name, alert)?;
+    }
+    if matches!(outcome, Outcome::Updated { .. } | Outcome::Restored { .. } | Outcome::Restarted { .. }) {
+        let over = [AlertKind::Held, AlertKind::UnhealthyBeforeUpdate, AlertKind::DownByHand, AlertKind::Stuck];
+        context.resolve(name, &over)?;
+    }
+    Ok(())
+}
+
+fn rolled_back(operation: &Operation<'_>, tried: &Identity, to: Option<&Identity>, cause: Option<Cause>, reason: &Untrusted) -> Alert {
+    let (name, progress) = (&operation.app.name, operation.progress());
+    let id = &progress.begun.operation;
+    let failed = cause == Some(Cause::Failed);
+    let kind = match (failed, progress.begun.kind) {
+        (true, Kind::FirstDeploy) => AlertKind::FirstDeployFailed,
+        (true, _) => AlertKind::RolledBack,
+        (false, _) => AlertKind::Recovered,
+    };
+    let title = match (kind, to) {
+        (AlertKind::FirstDeployFailed, _) => format!("{name}: the first deployment of {} failed", tried.version),
+        (_, None) => format!("{name}: {} did not come to run; nothing is deployed", tried.version),
+        (_, Some(to)) if failed => format!("{name}: {} failed and went back to {}", tried.version, to.version),
+        (_, Some(to)) => format!("{name}: an operation was cut short; {} runs again", to.version),
+    };
+    let mut alert = Alert::new(kind, id, title).fact("tried", tried.to_string()).fact("because", reason.raw());
+    if let Some(to) = to {
+        alert = alert.fact("runs again", to.to_string());
+    }
+    if progress.restored {
+        alert = alert
+            .fact("no longer seen", format!("what users wrote after the stop, soon after {}", progress.begun.at))
+            .fact("kept", format!("the failed version's data, as `.cc-warm-failed-{id}` beside the `_data` of each volume"));
+    }
+    if progress.stopped == Some(Stopped::Killed) {
+        alert = alert.fact("unclean", "the app had to be killed before the snapshot: its data is as after a power cut");
+    }
+    if failed {
+        alert = alert.hint(format!("cc-warm retry {name}"));
+    }
+    alert.hint(format!("cc-warm history {name}"))
+}
+
+/// Deletes what nobody needs any more. The app runs; a failure here is only noted.
+fn tidy(operation: &Operation<'_>) {
+    let update = &operation.app.update;
+    let tidied = || -> Result<()> {
+        let volumes = operation.deployer.volumes()?;
+        operation.store.tidy(&volumes, update.keep_failed, update.keep_previous, operation.host.clock.now())?;
+        let mut needed: BTreeSet<Identity> = BTreeSet::new();
+        needed.extend(operation.progress().begun.from.clone());
+        needed.insert(operation.progress().begun.to.clone());
+        for snapshot in operation.store.list()? {
+            needed.insert(snapshot.tag.identity);
+        }
+        let needed: Vec<Identity> = needed.into_iter().collect();
+        Ok(operation.deployer.keep_only(&needed, operation.lock)?)
+    };
+    if let Err(error) = tidied() {
+        tracing::warn!(app = %operation.app.name, "leftovers could not be deleted: {error:#}");
+    }
+}
+
+/// Tells the operator of a journal that cannot be used.
+pub fn tell_of_bad_journal(context: &Context<'_>, name: &AppName, error: &JournalError) -> Result<()> {
+    if matches!(error, JournalError::Io(_)) {
+        return Ok(());
+    }
+    let title = format!("{name}: its journal cannot be used; nothing is done to the app");
+    let alert = Alert::new(AlertKind::CorruptState, "journal", title)
+        .fact("because", error.to_string())
+        .hint(format!("cc-warm status {name}"));
+    context.raise(name, alert)
+}

@@ -1,0 +1,258 @@
+//! What an operator does by hand: take a snapshot, bring one back, start again, adopt.
+
+use anyhow::{Context as _, Result};
+
+use super::begin::Start;
+use super::context::Context;
+use super::journal;
+use super::outcome::Outcome;
+use super::recover;
+use super::saga::{EventName, Kind, LiveData};
+use crate::config::{App, Warm};
+use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed};
+use crate::error::{Exit, Problem};
+use crate::health::{self, Verdict, Watch};
+use crate::history::{self, Entry};
+use crate::identity::Identity;
+use crate::lock::AppLock;
+use crate::snapshot::{Snapshot, SnapshotId, Store};
+use crate::state::{AppState, LastRun, Rejected};
+use crate::sys::random;
+use crate::sys::untrusted::Untrusted;
+
+/// Takes a known-good of `app` now: stopped for as long as it takes.
+pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> {
+    recover::settle(context, &app.name, lock)?;
+    if app.warm == Warm::Data {
+        return Err(Problem::new(format!("`{}` is data-warm: only a green cold run makes its known-good", app.name))
+            .exit(Exit::Refused)
+            .into());
+    }
+    let deployer = deployer::open(context.host, app)?;
+    let store = Store::new(&context.host.dirs, &app.name);
+    let observed = deployer.observe()?;
+    let (_, identity) = running(app, &observed)?;
+    let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
+    must_fit(app, deployer.as_ref(), &store, context.host.reserve)?;
+    must_be_healthy(context, app, deployer.as_ref())?;
+    Start {
+        context,
+        app,
+        deployer: deployer.as_ref(),
+        store: &store,
+        lock,
+        kind: Kind::Snapshot,
+        observed: &observed,
+        to: &release,
+        continuity: None,
+        restoring: None,
+        was_stuck: None,
+    }
+    .run()
+}
+
+/// Which snapshot a restore by hand means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The known-good; of a stuck app the one of the update that failed.
+    Current,
+    /// The one before.
+    Previous,
+    /// This one.
+    Id(SnapshotId),
+}
+
+/// The snapshot of `app` that `which` means.
+pub fn choose(context: &Context<'_>, app: &App, which: &Which) -> Result<Snapshot> {
+    let store = Store::new(&context.host.dirs, &app.name);
+    let journal = journal::peek(&context.host.dirs, &app.name).map_err(|error| error.into_problem(&app.name))?;
+    let found = match (which, journal) {
+        (Which::Current, Some(progress)) if progress.snapshotted => {
+            progress.snapshot.map(|id| store.get(&id)).transpose()?.flatten()
+        }
+        (Which::Current, _) => store.current()?,
+        (Which::Previous, _) => store.previous()?,
+        (Which::Id(id), _) => store.get(id)?,
+    };
+    found.ok_or_else(|| {
+        Problem::new(format!("app `{}` has no such snapshot; nothing was touched", app.name))
+            .exit(Exit::Usage)
+            .hint(format!("cc-warm status {}", app.name))
+            .into()
+    })
+}
+
+/// Brings `chosen` back: its data and its version. The live data is kept as failed.
+pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapshot) -> Result<Outcome> {
+    let was_stuck = stuck_or_settled(context, app, lock)?;
+    let deployer = deployer::open(context.host, app)?;
+    let store = Store::new(&context.host.dirs, &app.name);
+    let observed = deployer.observe()?;
+    if let Observed::Present(_) = observed {
+        running(app, &observed)?;
+    }
+    let release = deployer.prepared(&chosen.tag.identity).map_err(anyhow::Error::from).map_err(|error| {
+        Problem::new(format!("{} of app `{}` cannot be deployed; nothing was touched", chosen.tag.identity, app.name))
+            .because(error)
+    })?;
+    Start {
+        context,
+        app,
+        deployer: deployer.as_ref(),
+        store: &store,
+        lock,
+        kind: Kind::Restore,
+        observed: &observed,
+        to: &release,
+        continuity: None,
+        restoring: Some(chosen.id.clone()),
+        was_stuck,
+    }
+    .run()
+}
+
+/// Brings a stuck app back: on its data where that fits the version, else from the snapshot of the update that failed.
+/// `None`: it is not stuck.
+pub fn unstick(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Option<Outcome>> {
+    let journal = journal::peek(&context.host.dirs, &app.name).map_err(|error| error.into_problem(&app.name))?;
+    let Some(progress) = journal.filter(|progress| progress.last == EventName::Stuck) else { return Ok(None) };
+    let data = progress.stuck.as_ref().map_or(LiveData::Failed, |(_, data)| *data);
+    if !matches!(data, LiveData::Untouched | LiveData::Snapshot) {
+        let chosen = choose(context, app, &Which::Current)?;
+        return restore(context, app, lock, &chosen).map(Some);
+    }
+    let identity = progress.back_to().cloned().context("the journal names no version to start")?;
+    restart(context, app, lock, &identity).map(Some)
+}
+
+/// Starts `identity` on the data that is there.
+pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Identity) -> Result<Outcome> {
+    let was_stuck = stuck_or_settled(context, app, lock)?;
+    let deployer = deployer::open(context.host, app)?;
+    let store = Store::new(&context.host.dirs, &app.name);
+    let observed = deployer.observe()?;
+    let release = deployer.prepared(identity)?;
+    Start {
+        context,
+        app,
+        deployer: deployer.as_ref(),
+        store: &store,
+        lock,
+        kind: Kind::Restart,
+        observed: &observed,
+        to: &release,
+        continuity: None,
+        restoring: None,
+        was_stuck,
+    }
+    .run()
+}
+
+/// Takes what runs as last-good, once it is healthy. Changes nothing that runs.
+pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> {
+    recover::settle(context, &app.name, lock)?;
+    let deployer = deployer::open(context.host, app)?;
+    let observed = deployer.observe()?;
+    let (deployment, identity) = running(app, &observed)?;
+    if deployment.state == Convergence::Down {
+        return Err(Problem::new(format!("`{}` is deployed, but does not run", app.name))
+            .exit(Exit::NotReady)
+            .hint(format!("cc-warm recover {}", app.name))
+            .into());
+    }
+    must_be_healthy(context, app, deployer.as_ref())?;
+    note_adopted(context, app, &identity)?;
+    Ok(Outcome::Adopted { identity })
+}
+
+/// Writes down that `identity` was found running and healthy.
+pub fn note_adopted(context: &Context<'_>, app: &App, identity: &Identity) -> Result<()> {
+    let (dirs, now) = (&context.host.dirs, context.host.clock.now());
+    let mut state = AppState::load(dirs, &app.name)?;
+    let operation = random::id()?;
+    let before = state.last_good.take().map(|good| good.identity);
+    if before.as_ref().is_some_and(|before| before.version > identity.version) {
+        // The operator went down on purpose: what lies above is not tried again by itself.
+        let above: Vec<_> =
+            state.seen.iter().filter(|(version, _)| **version > identity.version).map(|(v, s)| (v.clone(), s.commit.clone())).collect();
+        for (version, commit) in above {
+            state.reject(Rejected {
+                identity: Identity { version, commit, ..identity.clone() },
+                at: now,
+                operation: operation.clone(),
+                reason: Untrusted::new(format!("downgraded by hand to {}", identity.version)),
+            });
+        }
+    }
+    state.commit(identity.clone(), now);
+    state.last_run = Some(LastRun { at: now, outcome: "adopted".to_owned() });
+    state.save(dirs, &app.name)?;
+    let mut entry = Entry::new(&operation, now, "adopt", "adopted");
+    entry.from = before;
+    entry.to = Some(identity.clone());
+    history::add(dirs, &app.name, &entry)
+}
+
+/// Settles a journal, but leaves a stuck one: the reason for being stuck, if it is.
+fn stuck_or_settled(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Option<Untrusted>> {
+    match recover::settle(context, &app.name, lock)? {
+        Some(Outcome::StuckAlready { reason } | Outcome::Stuck { reason, .. }) => Ok(Some(reason)),
+        _ => Ok(None),
+    }
+}
+
+fn running(app: &App, observed: &Observed) -> Result<(Deployment, Identity)> {
+    let refuse = |text: String, hint: String| Err(Problem::new(text).exit(Exit::Refused).hint(hint).into());
+    match observed {
+        Observed::Absent { .. } => refuse(
+            format!("`{}` is not deployed; nothing was touched", app.name),
+            format!("cc-warm update {}", app.name),
+        ),
+        Observed::Present(deployment) => match &deployment.what {
+            Known::Yes(identity) => Ok((deployment.clone(), identity.clone())),
+            Known::No { label, why } => refuse(
+                format!("it is not known which version of `{}` runs ({}): {why}; nothing was touched", app.name, label.terminal()),
+                format!("deploy a published version by hand, then run `cc-warm adopt {}`", app.name),
+            ),
+        },
+    }
+}
+
+/// Refuses an unhealthy app: it is never snapshotted over its known-good, and never last-good.
+fn must_be_healthy(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<()> {
+    match healthy_now(context, app, deployer)? {
+        Ok(()) => Ok(()),
+        Err(reason) => Err(Problem::new(format!("`{}` is not healthy; nothing was touched: {}", app.name, reason.terminal()))
+            .hint(format!("cc-warm status {}", app.name))
+            .into()),
+    }
+}
+
+/// Whether `app` is healthy, without a soak; tasks that are still starting are waited for up to the deadline.
+pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<Result<(), Untrusted>> {
+    let mut observe = || match deployer.observe()? {
+        Observed::Present(deployment) => Ok(deployment.state),
+        Observed::Absent { .. } => Ok(Convergence::Died(Untrusted::new("it is not deployed"))),
+    };
+    let verdict = health::before_update(&mut Watch {
+        app,
+        predecessors: &context.predecessors(app),
+        observe: &mut observe,
+        interrupt: &context.host.interrupt,
+        progress: &mut |_| {},
+    })?;
+    Ok(match verdict {
+        Verdict::Healthy(_) => Ok(()),
+        Verdict::Unhealthy(report) | Verdict::Died(report) => Err(Untrusted::new(report.sentence())),
+        Verdict::Interrupted => Err(Untrusted::new("cc-warm was asked to end")),
+    })
+}
+
+/// Refuses what cannot be snapshotted, before any downtime.
+pub fn must_fit(app: &App, deployer: &dyn Deployer, store: &Store, reserve: u64) -> Result<()> {
+    let preflight = store.preflight(&deployer.volumes()?, reserve)?;
+    match preflight.refusal() {
+        None => Ok(()),
+        Some(reason) => Err(Problem::new(format!("no snapshot of `{}` can be taken; nothing was touched: {reason}", app.name)).into()),
+    }
+}

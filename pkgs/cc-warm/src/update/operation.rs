@@ -1,0 +1,232 @@
+//! One operation on an app, as it is performed: what every act needs, and the acts that both ways share.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+
+use super::journal::Journal;
+use super::saga::{Cause, Event, EventName, Progress};
+use crate::config::App;
+use crate::deployer::{DeployError, Deployer, Known, Observed, Release, Stopped};
+use crate::error::{Exit, Problem};
+use crate::health::{self, Rules, Verdict, Watch};
+use crate::host::Host;
+use crate::identity::Identity;
+use crate::lock::AppLock;
+use crate::snapshot::{SnapshotId, Store};
+use crate::sys::clock::Deadline;
+use crate::sys::fault;
+use crate::sys::signals::Interrupt;
+use crate::sys::untrusted::Untrusted;
+
+/// A stop that takes longer is not believed any more.
+const STOP_DEADLINE: Duration = Duration::from_mins(5);
+/// How long a deployer that does not answer is asked again before the operation is left to `recover`.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Tells what happens, a line an event, to whoever watches.
+pub trait Narrator {
+    /// `text` has just begun or happened.
+    fn say(&self, text: &str);
+}
+
+/// Why the way forward, or back, does not go on.
+#[derive(Debug)]
+pub enum Setback {
+    /// Go back.
+    Back(Cause, Untrusted),
+    /// Somebody else works on the app.
+    Released(Untrusted),
+    /// Nothing is known of the app: leave the journal to `recover`.
+    NotReady(anyhow::Error),
+    /// The journal cannot be written, or the like: leave it to `recover`.
+    Broken(anyhow::Error),
+}
+
+impl std::fmt::Display for Setback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Back(_, reason) | Self::Released(reason) => f.write_str(&reason.terminal()),
+            Self::NotReady(error) | Self::Broken(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Setback {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// An operation under way.
+pub struct Operation<'a> {
+    /// The machine.
+    pub host: &'a Host,
+    /// The app, as the journal has it.
+    pub app: &'a App,
+    /// What runs it.
+    pub deployer: &'a dyn Deployer,
+    /// Its snapshots.
+    pub store: &'a Store,
+    /// Apps that must be healthy before it can be.
+    pub predecessors: Vec<&'a App>,
+    /// Its lock.
+    pub lock: &'a AppLock,
+    /// The intent log.
+    pub journal: Journal,
+    /// Who watches.
+    pub narrator: &'a dyn Narrator,
+    /// The snapshot that a restore by hand was asked for.
+    pub restoring: Option<SnapshotId>,
+    /// Since when the app is down, if this process stopped it.
+    pub stopped_at: Option<Instant>,
+    /// For how long it was down.
+    pub downtime: Option<Duration>,
+}
+
+impl Operation<'_> {
+    /// What the journal says.
+    pub fn progress(&self) -> &Progress {
+        self.journal.progress()
+    }
+
+    /// The operation's id.
+    pub fn id(&self) -> &str {
+        &self.progress().begun.operation
+    }
+
+    /// Makes `event` durable.
+    pub fn write(&mut self, event: &Event) -> Result<()> {
+        tracing::debug!(app = %self.app.name, event = event.name().as_str(), "journal");
+        self.journal.write(event)
+    }
+
+    /// Tells who watches.
+    pub fn say(&self, text: &str) {
+        self.narrator.say(text);
+    }
+
+    /// Asks a deployer again while it does not answer, with back-off; a fact about the app is returned at once.
+    pub fn patiently<T>(&self, mut ask: impl FnMut() -> Result<T, DeployError>) -> Result<T, DeployError> {
+        let deadline = Deadline::after(PATIENCE);
+        let mut pause = Duration::from_millis(200);
+        loop {
+            match ask() {
+                Err(DeployError::NotReady(error)) if !deadline.is_over() => {
+                    self.say(&format!("waiting for the deployer: {error:#}"));
+                    std::thread::sleep(pause.min(deadline.left()));
+                    pause = (pause * 2).min(Duration::from_secs(15));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Stops the app and waits until nothing of it is left. Done again, it does nothing.
+    pub fn stop(&mut self) -> Result<Stopped, Setback> {
+        self.say("stopping");
+        self.stopped_at.get_or_insert_with(Instant::now);
+        let stopped = self
+            .patiently(|| {
+                fault::point("act.stop").map_err(DeployError::failed)?;
+                self.deployer.stop(self.lock, Deadline::after(STOP_DEADLINE))
+            })
+            .map_err(|error| match error {
+                DeployError::NotReady(error) => Setback::NotReady(error),
+                DeployError::Failed(error) => Setback::Broken(error.context("the app could not be stopped")),
+            })?;
+        self.must_be_gone()?;
+        Ok(stopped)
+    }
+
+    /// Fails unless nothing of the app exists and nobody uses its volumes: the condition of every snapshot and restore.
+    pub fn must_be_gone(&self) -> Result<(), Setback> {
+        let left = self.patiently(|| self.deployer.remains()).map_err(|error| match error {
+            DeployError::NotReady(error) => Setback::NotReady(error),
+            DeployError::Failed(error) => Setback::Broken(error),
+        })?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(Setback::Broken(anyhow!("it was stopped, but this is left of it: {}", left.join(", "))))
+    }
+
+    /// Deploys `release` and gives the generation of the new deployment.
+    pub fn deploy(&mut self, release: &Release) -> Result<String, DeployError> {
+        self.say(&format!("deploying {}", release.version));
+        self.patiently(|| {
+            fault::point("act.deploy").map_err(DeployError::failed)?;
+            self.deployer.deploy(release, self.lock)
+        })?;
+        let observed = self.patiently(|| self.deployer.observe())?;
+        match observed {
+            Observed::Present(deployment) => Ok(deployment.generation),
+            Observed::Absent { .. } => Err(DeployError::Failed(anyhow!("nothing is deployed after the deployment"))),
+        }
+    }
+
+    /// Waits until the app is healthy, by its own terms.
+    pub fn await_healthy(&self, rules: &Rules, interrupt: &Interrupt) -> Result<Verdict, DeployError> {
+        fault::point("act.health").map_err(DeployError::failed)?;
+        let mut observe = || match self.deployer.observe()? {
+            Observed::Present(deployment) => Ok(deployment.state),
+            Observed::Absent { .. } => {
+                Ok(crate::deployer::Convergence::Died(Untrusted::new("it is not deployed any more")))
+            }
+        };
+        let mut progress = |p: &health::Progress| tracing::info!(app = %self.app.name, "{}", p.sentence());
+        self.say("waiting until it is healthy");
+        let mut watch = Watch {
+            app: self.app,
+            predecessors: &self.predecessors,
+            observe: &mut observe,
+            interrupt,
+            progress: &mut progress,
+        };
+        health::wait(&mut watch, rules)
+    }
+
+    /// [`Setback::Released`] if what is deployed is neither what this operation found nor what it deployed.
+    pub fn must_be_ours(&self) -> Result<(), Setback> {
+        let observed = self.patiently(|| self.deployer.observe()).map_err(|error| match error {
+            DeployError::NotReady(error) | DeployError::Failed(error) => Setback::NotReady(error),
+        })?;
+        let Observed::Present(deployment) = observed else { return Ok(()) };
+        let progress = self.progress();
+        let ours = |identity: &Identity| {
+            [progress.begun.from.as_ref(), Some(&progress.begun.to), progress.back_to()].contains(&Some(identity))
+        };
+        match deployment.what {
+            Known::Yes(identity) if ours(&identity) => Ok(()),
+            Known::Yes(identity) => Err(Setback::Released(Untrusted::new(format!("{identity} was deployed meanwhile")))),
+            Known::No { label, why } => {
+                Err(Setback::Released(Untrusted::new(format!("{} was deployed meanwhile: {why}", label.raw()))))
+            }
+        }
+    }
+
+    /// The release that was prepared as `identity`, from this disk alone.
+    pub fn prepared(&self, identity: &Identity) -> Result<Release> {
+        self.deployer.prepared(identity).with_context(|| format!("version {identity} is not on this host any more"))
+    }
+
+    /// The app is as `error` left it; the journal stays.
+    pub fn left_to_recover(&self, error: anyhow::Error, exit: Exit) -> anyhow::Error {
+        let progress = self.progress();
+        if progress.last == EventName::Begun {
+            return Problem::new(format!("nothing was touched: the operation on app `{}` could not begin", self.app.name))
+                .exit(exit)
+                .because(error)
+                .into();
+        }
+        Problem::new(format!(
+            "the operation on app `{}` was left unfinished at `{}`: the app may be down",
+            self.app.name,
+            progress.last.as_str()
+        ))
+        .exit(exit)
+        .hint(format!("cc-warm recover {}", self.app.name))
+        .because(error)
+        .into()
+    }
+}

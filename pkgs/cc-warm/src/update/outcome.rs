@@ -1,0 +1,289 @@
+//! How an operation on one app ended: the exit code, the word in the history, and the sentence.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::saga::{Cause, EventName, Kind, LiveData, Progress};
+use crate::error::Exit;
+use crate::identity::Identity;
+use crate::recipe::version::Version;
+use crate::sys::untrusted::Untrusted;
+
+/// How an operation on one app ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Outcome {
+    /// The latest version runs.
+    UpToDate {
+        /// What runs.
+        version: Version,
+        /// Versions that are not tried, and why, in words.
+        notes: Vec<String>,
+    },
+    /// The target runs and is healthy.
+    Updated {
+        /// What ran before; `None`: a first deployment.
+        from: Option<Identity>,
+        /// What runs now.
+        to: Identity,
+        /// For how long the app was down, in milliseconds.
+        downtime_ms: Option<u64>,
+    },
+    /// The app runs what it ran before, and that is now the last-good.
+    Adopted {
+        /// What runs.
+        identity: Identity,
+    },
+    /// Waits for the operator.
+    Held {
+        /// What runs.
+        current: Option<Version>,
+        /// What waits.
+        candidate: Option<Version>,
+        /// Why.
+        reasons: Vec<String>,
+    },
+    /// The prior version and its data are back.
+    RolledBack {
+        /// What runs again.
+        to: Option<Identity>,
+        /// What was tried.
+        tried: Identity,
+        /// Whether the version is to blame.
+        cause: Option<Cause>,
+        /// Why.
+        reason: Untrusted,
+        /// For how long the app was down, in milliseconds.
+        downtime_ms: Option<u64>,
+    },
+    /// A snapshot's version and data are back, as the operator asked.
+    Restored {
+        /// What runs.
+        to: Identity,
+        /// Where the replaced data is kept, by operation.
+        operation: String,
+    },
+    /// What was deployed runs again, on the data that was there.
+    Restarted {
+        /// What runs.
+        identity: Identity,
+    },
+    /// A new known-good was taken.
+    Snapshotted {
+        /// Its id.
+        snapshot: String,
+        /// For how long the app was down, in milliseconds.
+        downtime_ms: Option<u64>,
+    },
+    /// The way back failed in this run; the app is down.
+    Stuck {
+        /// Why.
+        reason: Untrusted,
+        /// What the live data is.
+        data: LiveData,
+    },
+    /// It was stuck before this run.
+    StuckAlready {
+        /// Why.
+        reason: Untrusted,
+    },
+    /// Somebody else works on the app.
+    Released {
+        /// What was seen.
+        by: Untrusted,
+    },
+    /// Updates of the app are paused.
+    Paused {
+        /// The operator's words.
+        reason: Option<String>,
+    },
+    /// It was undeployed by somebody: left alone.
+    DownByHand,
+    /// It was unhealthy before the update: left alone.
+    UnhealthyBefore {
+        /// What the probe said.
+        reason: Untrusted,
+    },
+    /// The recipe could not be fetched: nothing touched.
+    FetchFailed {
+        /// Why.
+        reason: Untrusted,
+    },
+    /// The machinery, or an app before this one, is not ready.
+    NotReady {
+        /// What.
+        reason: Untrusted,
+    },
+    /// Asked to end before anything began.
+    Cancelled,
+}
+
+impl Outcome {
+    /// What a terminal journal says.
+    #[must_use]
+    pub fn of(progress: &Progress, downtime: Option<Duration>) -> Self {
+        let begun = &progress.begun;
+        let downtime_ms = downtime.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        match progress.last {
+            EventName::Stuck => {
+                let (reason, data) = progress.stuck.clone().unwrap_or((Untrusted::default(), LiveData::Failed));
+                Self::Stuck { reason, data }
+            }
+            EventName::Released => Self::Released { by: progress.released.clone().unwrap_or_default() },
+            EventName::Committed if begun.kind == Kind::Snapshot => Self::Snapshotted {
+                snapshot: progress.snapshot.as_ref().map(ToString::to_string).unwrap_or_default(),
+                downtime_ms,
+            },
+            EventName::RolledBack if begun.kind == Kind::Restore && progress.restored => {
+                Self::Restored { to: begun.to.clone(), operation: begun.operation.clone() }
+            }
+            EventName::RolledBack if begun.kind == Kind::Restart => Self::Restarted { identity: begun.to.clone() },
+            EventName::RolledBack => {
+                let (cause, reason) = progress.back.clone().map_or_else(
+                    || (None, Untrusted::new("it was cut short before anything changed")),
+                    |(cause, reason)| (Some(cause), reason),
+                );
+                Self::RolledBack { to: progress.back_to().cloned(), tried: begun.to.clone(), cause, reason, downtime_ms }
+            }
+            _ => Self::Updated { from: begun.from.clone(), to: begun.to.clone(), downtime_ms },
+        }
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::UpToDate { .. }
+            | Self::Updated { .. }
+            | Self::Adopted { .. }
+            | Self::Restored { .. }
+            | Self::Restarted { .. }
+            | Self::Snapshotted { .. }
+            | Self::Paused { .. }
+            | Self::DownByHand => Exit::Done,
+            Self::Held { .. } => Exit::Held,
+            Self::RolledBack { .. } => Exit::RolledBack,
+            Self::Stuck { .. } => Exit::BecameStuck,
+            Self::StuckAlready { .. } => Exit::StuckAlready,
+            Self::NotReady { .. } => Exit::NotReady,
+            Self::Released { .. } | Self::UnhealthyBefore { .. } | Self::FetchFailed { .. } => Exit::Failed,
+            Self::Cancelled => Exit::Cancelled,
+        }
+    }
+
+    /// In a word, as in the history and in JSON.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::UpToDate { .. } => "up-to-date",
+            Self::Updated { .. } => "updated",
+            Self::Adopted { .. } => "adopted",
+            Self::Held { .. } => "held",
+            Self::RolledBack { .. } => "rolled-back",
+            Self::Restored { .. } => "restored",
+            Self::Restarted { .. } => "restarted",
+            Self::Snapshotted { .. } => "snapshotted",
+            Self::Stuck { .. } => "stuck",
+            Self::StuckAlready { .. } => "stuck-already",
+            Self::Released { .. } => "released",
+            Self::Paused { .. } => "paused",
+            Self::DownByHand => "down-by-hand",
+            Self::UnhealthyBefore { .. } => "unhealthy-before",
+            Self::FetchFailed { .. } => "fetch-failed",
+            Self::NotReady { .. } => "not-ready",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// In a sentence or a few lines, for a terminal.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let down = |ms: &Option<u64>| ms.map_or(String::new(), |ms| format!(", down for {}", seconds(ms)));
+        match self {
+            Self::UpToDate { version, notes } => lines(&format!("up to date at {version}"), notes),
+            Self::Updated { from: None, to, .. } => format!("deployed {to} for the first time"),
+            Self::Updated { from: Some(from), to, downtime_ms } if from.version == to.version => {
+                format!("updated: {} with its changed environment or commit{}", to.version, down(downtime_ms))
+            }
+            Self::Updated { from: Some(from), to, downtime_ms } => {
+                format!("updated: {} → {}{}", from.version, to.version, down(downtime_ms))
+            }
+            Self::Adopted { identity } => format!("adopted: {identity} runs and is healthy; nothing was changed"),
+            Self::Held { current, candidate, reasons } => {
+                let current = current.as_ref().map_or("an unknown version".to_owned(), ToString::to_string);
+                let candidate = candidate.as_ref().map_or("any update".to_owned(), ToString::to_string);
+                lines(&format!("held at {current}: {candidate} waits for you"), reasons)
+            }
+            Self::RolledBack { to, tried, reason, downtime_ms, .. } => {
+                let to = to.as_ref().map_or("nothing (a first deployment)".to_owned(), |to| to.version.to_string());
+                lines(
+                    &format!("rolled back: {} failed, {to} runs again{}", tried.version, down(downtime_ms)),
+                    &[reason.terminal()],
+                )
+            }
+            Self::Restored { to, operation } => {
+                format!("restored: {to} runs on its snapshot; what was live is kept as .cc-warm-failed-{operation}")
+            }
+            Self::Restarted { identity } => format!("started again: {identity}"),
+            Self::Snapshotted { snapshot, downtime_ms } => {
+                format!("snapshot {snapshot} is the known-good{}", down(downtime_ms))
+            }
+            Self::Stuck { reason, data } => {
+                lines(&format!("STUCK: the app is down and stays down ({})", data.describe()), &[reason.terminal()])
+            }
+            Self::StuckAlready { reason } => {
+                lines("still stuck: the app is down since an earlier run", &[reason.terminal()])
+            }
+            Self::Released { by } => lines("left to whoever works on it", &[by.terminal()]),
+            Self::Paused { reason } => {
+                reason.as_ref().map_or("paused".to_owned(), |reason| format!("paused: {}", Untrusted::new(reason).terminal()))
+            }
+            Self::DownByHand => "left alone: somebody undeployed it".to_owned(),
+            Self::UnhealthyBefore { reason } => {
+                lines("left alone: it is unhealthy, before any update", &[reason.terminal()])
+            }
+            Self::FetchFailed { reason } => lines("nothing was touched: the recipe could not be fetched", &[reason.terminal()]),
+            Self::NotReady { reason } => lines("not ready; nothing was touched", &[reason.terminal()]),
+            Self::Cancelled => "cancelled before anything began".to_owned(),
+        }
+    }
+
+    /// The command to run next, where there is one.
+    #[must_use]
+    pub fn hint(&self, app: &str) -> Option<String> {
+        match self {
+            Self::Held { candidate: Some(candidate), .. } => Some(format!("cc-warm approve {app} {candidate}")),
+            Self::RolledBack { cause: Some(Cause::Failed), .. } => {
+                Some(format!("it is not tried again until a newer version, or `cc-warm retry {app}`"))
+            }
+            Self::Stuck { .. } | Self::StuckAlready { .. } => Some(format!("cc-warm restore {app}")),
+            Self::DownByHand => Some(format!("cc-warm resume {app}")),
+            Self::UnhealthyBefore { .. } => Some(format!("cc-warm status {app}")),
+            Self::Paused { .. } => Some(format!("cc-warm resume {app}")),
+            _ => None,
+        }
+    }
+}
+
+impl LiveData {
+    /// In words.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Untouched => "its data is as it was at the stop",
+            Self::Snapshot => "its data is the restored snapshot",
+            Self::Failed => "its data is what the failed version left",
+            Self::Mixed => "some volumes hold the snapshot, some the failed version's data",
+        }
+    }
+}
+
+fn lines(first: &str, rest: &[String]) -> String {
+    rest.iter().fold(first.to_owned(), |text, line| format!("{text}\n  - {line}"))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a downtime for people")]
+fn seconds(ms: u64) -> String {
+    format!("{:.1} s", ms as f64 / 1000.0)
+}

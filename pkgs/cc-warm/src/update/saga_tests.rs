@@ -1,0 +1,183 @@
+//! The transition table and the recovery plan, explored exhaustively.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::samples::begun;
+use super::*;
+use crate::update::recovery::{Plan, plan};
+
+/// One event of each name.
+fn every_event() -> Vec<Event> {
+    let id = || SnapshotId::new("s");
+    let text = || Untrusted::new("x");
+    let all = vec![
+        Event::Begun(Box::new(begun())),
+        Event::Stopping,
+        Event::Snapshotting { id: id() },
+        Event::Snapshotted { id: id(), stopped: Stopped::Clean },
+        Event::Deploying,
+        Event::Deployed { generation: "g2".to_owned() },
+        Event::Healthy,
+        Event::Committed,
+        Event::RollingBack { cause: Cause::Failed, reason: text() },
+        Event::Restoring { id: id() },
+        Event::Exchanging(Exchange::sample("data")),
+        Event::Restored,
+        Event::Redeploying,
+        Event::RolledBack,
+        Event::Stuck { reason: text(), data: LiveData::Failed },
+        Event::Released { by: text() },
+    ];
+    assert_eq!(all.iter().map(Event::name).collect::<Vec<_>>(), EventName::ALL);
+    all
+}
+
+/// Every sort of operation there is.
+fn starts() -> Vec<Begun> {
+    let mut all = Vec::new();
+    for kind in [Kind::Update, Kind::FirstDeploy, Kind::Snapshot, Kind::Restore, Kind::Restart] {
+        for stateful in [true, false] {
+            for stuck in [true, false] {
+                let mut one = Begun { kind, stateful, ..begun() };
+                match kind {
+                    Kind::FirstDeploy if stateful || stuck => continue,
+                    Kind::FirstDeploy => one.from = None,
+                    Kind::Restore | Kind::Restart if stuck => {
+                        one.from = None;
+                        one.was_stuck = Some(Untrusted::new("before"));
+                    }
+                    _ if stuck => continue,
+                    _ => {}
+                }
+                all.push(one);
+            }
+        }
+    }
+    all
+}
+
+/// Every state that any sequence of legal events leads to, and the way to it.
+fn reachable() -> Vec<(Progress, Vec<EventName>)> {
+    let mut found = Vec::new();
+    let mut known = BTreeSet::new();
+    let mut queue: VecDeque<_> = starts()
+        .into_iter()
+        .map(|begun| (Progress::start(Event::Begun(Box::new(begun))).unwrap(), vec![EventName::Begun]))
+        .collect();
+    while let Some((progress, path)) = queue.pop_front() {
+        if !known.insert(format!("{progress:?}")) {
+            continue;
+        }
+        for event in every_event() {
+            if let Ok(next) = progress.clone().apply(event.clone()) {
+                let mut path = path.clone();
+                path.push(event.name());
+                queue.push_back((next, path));
+            }
+        }
+        found.push((progress, path));
+    }
+    assert!(found.len() > 100, "the search found only {} states", found.len());
+    found
+}
+
+#[test]
+fn every_event_can_happen() {
+    let seen: BTreeSet<EventName> = reachable().iter().map(|(progress, _)| progress.last).collect();
+    assert_eq!(seen.len(), EventName::ALL.len());
+}
+
+#[test]
+fn older_code_is_never_started_on_touched_data() {
+    for (progress, path) in reachable() {
+        if progress.last == EventName::Redeploying {
+            assert!(!progress.touched || !progress.begun.stateful || progress.restored, "{path:?}");
+        }
+    }
+}
+
+#[test]
+fn what_went_back_is_never_committed_and_terminal_events_end_it() {
+    for (progress, path) in reachable() {
+        if progress.last == EventName::Committed {
+            assert!(progress.back.is_none(), "{path:?}");
+        }
+        if progress.is_terminal() {
+            for event in every_event() {
+                progress.clone().apply(event).unwrap_err();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stop_is_an_obligation() {
+    for (progress, path) in reachable() {
+        let plan = plan(&progress);
+        if path.contains(&EventName::Stopping) {
+            assert_ne!(plan, Plan::Close, "{path:?}");
+        }
+    }
+}
+
+#[test]
+fn the_first_event_of_every_plan_is_legal_where_it_is_made() {
+    let id = SnapshotId::new("s");
+    for (progress, path) in reachable() {
+        let back = || Event::RollingBack { cause: Cause::Interrupted, reason: Untrusted::new("x") };
+        let can = |event: Event| progress.clone().apply(event).is_ok();
+        let fits = match plan(&progress) {
+            Plan::Close | Plan::Finish | Plan::LeaveStuck => true,
+            Plan::StartPrior => {
+                can(back()) || can(Event::Redeploying) || (can(Event::RolledBack) && progress.begun.from.is_none())
+            }
+            Plan::GoBack => {
+                can(back()) || can(Event::Restoring { id: id.clone() }) || progress.last == EventName::Exchanging
+            }
+            Plan::StartRestored => can(Event::Redeploying),
+            Plan::Undeploy => can(back()) || can(Event::RolledBack),
+            Plan::Commit => can(Event::Committed),
+            Plan::StuckAgain => can(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed }),
+        };
+        assert!(fits, "{path:?}: {:?}", plan(&progress));
+    }
+}
+
+#[test]
+fn recovery_is_as_the_design_says() {
+    let mut table: BTreeSet<(EventName, bool, String)> = BTreeSet::new();
+    for (progress, _) in reachable() {
+        if progress.begun.kind == Kind::Update && progress.begun.stateful {
+            table.insert((progress.last, progress.touched, format!("{:?}", plan(&progress))));
+        }
+    }
+    let text: String = table
+        .iter()
+        .map(|(event, touched, plan)| {
+            format!("{} {}: {plan}\n", event.as_str(), if *touched { "touched" } else { "untouched" })
+        })
+        .collect();
+    insta::assert_snapshot!(text, @r"
+    begun untouched: Close
+    stopping untouched: StartPrior
+    snapshotting untouched: StartPrior
+    snapshotted untouched: StartPrior
+    deploying touched: GoBack
+    deployed touched: GoBack
+    healthy touched: Commit
+    committed touched: Finish
+    rolling-back untouched: StartPrior
+    rolling-back touched: GoBack
+    restoring touched: GoBack
+    exchanging touched: GoBack
+    restored touched: StartRestored
+    redeploying untouched: StartRestored
+    redeploying touched: StartRestored
+    rolled-back untouched: Finish
+    rolled-back touched: Finish
+    stuck untouched: LeaveStuck
+    stuck touched: LeaveStuck
+    released untouched: Finish
+    released touched: Finish
+    ");
+}
