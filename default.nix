@@ -76,6 +76,6 @@ rec {
 
   formatter = pkgs.nixfmt;
 
-  nixosModules.default = ./modules;
+  nixosModules.default.imports = [ ./modules ];
   overlays.default = final: _: { cc-warm = final.callPackage ./pkgs/cc-warm/package.nix { }; };
 }
