@@ -46,7 +46,9 @@ rec {
     package = cc-warm;
     eval = import ./tests/eval/check.nix { inherit pkgs nixosSystem; };
     fmt = cargoCheck "fmt" [ pkgs.rustfmt ] "cargo fmt --check";
-    clippy = cargoCheck "clippy" [ pkgs.clippy ] "cargo clippy --all-targets --features fault-points -- -D warnings";
+    clippy = cargoCheck "clippy" [
+      pkgs.clippy
+    ] "cargo clippy --all-targets --features fault-points -- -D warnings";
   };
 
   apps = rec {

@@ -29,7 +29,9 @@ let
     done:
     let
       more = lib.filter (
-        name: !lib.elem name done && lib.all (other: lib.elem other done) (lib.filter (o: cfg.apps ? ${o}) cfg.apps.${name}.after)
+        name:
+        !lib.elem name done
+        && lib.all (other: lib.elem other done) (lib.filter (o: cfg.apps ? ${o}) cfg.apps.${name}.after)
       ) (lib.attrNames cfg.apps);
     in
     if more == [ ] then done else ready (done ++ more);
@@ -54,7 +56,9 @@ let
     name: app:
     let
       domain = facts.domain app;
-      unknownAlerts = lib.subtractLists (lib.attrNames cfg.alerts) (if app.alerts == null then [ ] else app.alerts);
+      unknownAlerts = lib.subtractLists (lib.attrNames cfg.alerts) (
+        if app.alerts == null then [ ] else app.alerts
+      );
     in
     [
       {
@@ -79,8 +83,13 @@ let
       }
       {
         assertion =
-          app.warm == "live" || !(facts.usesDocker app) || cfg.zone == null || lib.stringLength (runDomain app) <= longestStack;
-        message = "${option name}: its test runs would be served at domains like `${runDomain app}`, and docker's names, which begin with them, have 64 characters at most: use a services.ccWarm.zone that is ${toString (lib.stringLength (runDomain app) - longestStack)} shorter.";
+          app.warm == "live"
+          || !(facts.usesDocker app)
+          || cfg.zone == null
+          || lib.stringLength (runDomain app) <= longestStack;
+        message = "${option name}: its test runs would be served at domains like `${runDomain app}`, and docker's names, which begin with them, have 64 characters at most: use a services.ccWarm.zone that is ${
+          toString (lib.stringLength (runDomain app) - longestStack)
+        } shorter.";
       }
       {
         assertion = !app.stateful || app.warm == "data" || app.health.probes != [ ];
@@ -110,15 +119,19 @@ let
       }
     ];
 
-  secretKey = key: builtins.match ".*(PASSWORD|PASSWD|TOKEN|SECRET|PRIVATE_KEY|API_KEY).*" key != null
+  secretKey =
+    key:
+    builtins.match ".*(PASSWORD|PASSWD|TOKEN|SECRET|PRIVATE_KEY|API_KEY).*" key != null
     # SECRET_X_VERSION is abra's way to name a secret, and no secret.
     && builtins.match "SECRET_.*_VERSION" key == null;
 
-  rebuildKinds = rebuild: lib.count (x: x) [
-    (rebuild.flake != null)
-    (rebuild.channel != null || rebuild.upgrade)
-    (rebuild.command != null)
-  ];
+  rebuildKinds =
+    rebuild:
+    lib.count (x: x) [
+      (rebuild.flake != null)
+      (rebuild.channel != null || rebuild.upgrade)
+      (rebuild.command != null)
+    ];
   inherit (cfg.nightly) rebuild;
 
   dockerAssertions = [
@@ -131,7 +144,8 @@ let
       message = "services.ccWarm: rootless docker has no swarm, and `docker` could mean it: set virtualisation.docker.rootless.enable = false.";
     }
     {
-      assertion = !config.virtualisation.podman.dockerCompat && !config.virtualisation.podman.dockerSocket.enable;
+      assertion =
+        !config.virtualisation.podman.dockerCompat && !config.virtualisation.podman.dockerSocket.enable;
       message = "services.ccWarm: `docker` would be podman, which has no swarm: set virtualisation.podman.dockerCompat and virtualisation.podman.dockerSocket.enable to false.";
     }
     {
@@ -169,7 +183,9 @@ in
         }
         {
           assertion = lib.all isName (lib.attrNames cfg.alerts);
-          message = "services.ccWarm.alerts: ${quoted (lib.filter (name: !isName name) (lib.attrNames cfg.alerts))} is not a name: use 1 to 32 of a-z, 0-9 and `-`, the latter not at its ends.";
+          message = "services.ccWarm.alerts: ${
+            quoted (lib.filter (name: !isName name) (lib.attrNames cfg.alerts))
+          } is not a name: use 1 to 32 of a-z, 0-9 and `-`, the latter not at its ends.";
         }
       ];
 
@@ -183,9 +199,11 @@ in
           ) (lib.filter secretKey (lib.attrNames app.env))
         ) cfg.apps
       )
-      ++ lib.optional (cfg.apps != { } && cfg.alerts == { })
-        "services.ccWarm: no alerts are declared, so nobody is told of a held update, a rollback or an app that is stuck: set services.ccWarm.alerts."
-      ++ lib.optional (cfg.tls.mode == "acme" && facts.dataApps != { })
-        "services.ccWarm: with tls.mode = \"acme\" every test run takes a certificate, and Let's Encrypt allows 50 a week for a domain: prefer \"wildcard\".";
+      ++
+        lib.optional (cfg.apps != { } && cfg.alerts == { })
+          "services.ccWarm: no alerts are declared, so nobody is told of a held update, a rollback or an app that is stuck: set services.ccWarm.alerts."
+      ++
+        lib.optional (cfg.tls.mode == "acme" && facts.dataApps != { })
+          "services.ccWarm: with tls.mode = \"acme\" every test run takes a certificate, and Let's Encrypt allows 50 a week for a domain: prefer \"wildcard\".";
   };
 }

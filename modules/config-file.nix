@@ -33,7 +33,8 @@ let
       environmentFiles = lib.imap0 (n: secret (facts.environmentCredential name n)) app.environmentFiles;
     };
 
-  sink = name: lib.mapAttrs (_: s: s // { tokenFile = secret (facts.alertCredential name) s.tokenFile; });
+  sink =
+    name: lib.mapAttrs (_: s: s // { tokenFile = secret (facts.alertCredential name) s.tokenFile; });
 
   value = lib.recursiveUpdate (compact {
     format = 1;
@@ -57,15 +58,18 @@ let
   # A program for another platform cannot check anything here.
   canCheck = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
 
-  configFile = pkgs.runCommand "cc-warm-config.json" {
-    value = builtins.toJSON value;
-    passAsFile = [ "value" ];
-    nativeBuildInputs = [ pkgs.jq ];
-  } ''
-    jq . "$valuePath" > config.json
-    ${lib.optionalString canCheck "${lib.getExe cfg.package} check-config --config config.json"}
-    cp config.json $out
-  '';
+  configFile =
+    pkgs.runCommand "cc-warm-config.json"
+      {
+        value = builtins.toJSON value;
+        passAsFile = [ "value" ];
+        nativeBuildInputs = [ pkgs.jq ];
+      }
+      ''
+        jq . "$valuePath" > config.json
+        ${lib.optionalString canCheck "${lib.getExe cfg.package} check-config --config config.json"}
+        cp config.json $out
+      '';
 in
 {
   config = lib.mkIf cfg.enable {

@@ -63,9 +63,11 @@ in
       cc-warm, which updates Co-op Cloud apps such that they can always go back, and keeps the data of the recipes
       under test warm'';
 
-    package = lib.mkPackageOption { cc-warm = pkgs.callPackage ../pkgs/cc-warm/package.nix { }; } "cc-warm" {
-      pkgsText = "cc-warm.packages.\${system}";
-    };
+    package =
+      lib.mkPackageOption { cc-warm = pkgs.callPackage ../pkgs/cc-warm/package.nix { }; } "cc-warm"
+        {
+          pkgsText = "cc-warm.packages.\${system}";
+        };
 
     abraPackage = lib.mkPackageOption pkgs "abra" { };
 

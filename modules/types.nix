@@ -38,11 +38,11 @@ let
 in
 rec {
   # Whole seconds, or the units that cc-warm reads too; "m" is left out, since it could be a month.
-  duration =
-    described ''duration (whole seconds, or a text like "90s", "5min", "1h 30min", "7d")''
-      (types.either types.ints.unsigned (
-        types.strMatching "[0-9]+ *(${alternatives timeUnits})( +[0-9]+ *(${alternatives timeUnits}))*"
-      ));
+  duration = described ''duration (whole seconds, or a text like "90s", "5min", "1h 30min", "7d")'' (
+    types.either types.ints.unsigned (
+      types.strMatching "[0-9]+ *(${alternatives timeUnits})( +[0-9]+ *(${alternatives timeUnits}))*"
+    )
+  );
 
   # A duration in seconds.
   seconds =
@@ -54,19 +54,21 @@ rec {
         lib.filter builtins.isList (builtins.split "([0-9]+ *[a-z]+)" value)
       );
 
-  size =
-    described ''size (bytes, or a text like "500MiB", "20GiB")''
-      (types.either types.ints.unsigned (types.strMatching "[0-9]+ *(${alternatives sizeUnits})"));
+  size = described ''size (bytes, or a text like "500MiB", "20GiB")'' (
+    types.either types.ints.unsigned (types.strMatching "[0-9]+ *(${alternatives sizeUnits})")
+  );
 
   # A size in bytes.
   bytes = value: if builtins.isInt value then value else amount sizeUnits value;
 
   # The store is readable by every user and is copied to caches.
   secretFile =
-    described "absolute path outside of the Nix store, as a string (the store is readable by every user)"
+    described
+      "absolute path outside of the Nix store, as a string (the store is readable by every user)"
       (
         types.addCheck types.str (
-          path: lib.hasPrefix "/" path && path != builtins.storeDir && !lib.hasPrefix "${builtins.storeDir}/" path
+          path:
+          lib.hasPrefix "/" path && path != builtins.storeDir && !lib.hasPrefix "${builtins.storeDir}/" path
         )
       );
 
@@ -76,7 +78,9 @@ rec {
     types.strMatching "[a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
   );
 
-  url = described "URL that begins with http:// or https://" (types.strMatching "https?://[^[:space:]]+");
+  url = described "URL that begins with http:// or https://" (
+    types.strMatching "https?://[^[:space:]]+"
+  );
 
   # A program and its arguments. No shell reads it.
   argv = described ''command as a list of strings, like [ "curl" "--fail" "https://example.org" ]; no shell reads it'' (

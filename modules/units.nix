@@ -76,9 +76,9 @@ let
             started "background" != [ ]
           ) "${systemctl} start --no-block ${toString (started "background")}"
           # The verdict on an update is that of its own unit, and a timeout is none.
-          ++ lib.optional (
-            started "wait" != [ ]
-          ) "-${pkgs.coreutils}/bin/timeout ${toString (own.seconds cfg.activationTimeout)} ${systemctl} start ${toString (started "wait")}";
+          ++
+            lib.optional (started "wait" != [ ])
+              "-${pkgs.coreutils}/bin/timeout ${toString (own.seconds cfg.activationTimeout)} ${systemctl} start ${toString (started "wait")}";
         TimeoutStartSec = own.seconds cfg.activationTimeout + 60;
       };
     }
