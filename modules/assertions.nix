@@ -189,7 +189,8 @@ in
         }
       ];
 
-    warnings =
+    inherit (cfg.build) warnings;
+    services.ccWarm.build.warnings =
       lib.concatLists (
         lib.mapAttrsToList (
           name: app:

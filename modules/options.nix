@@ -240,7 +240,9 @@ in
     nightly = import ./nightly-options.nix { inherit lib own; };
 
     settings = mkOption {
-      inherit (pkgs.formats.json { }) type;
+      type = (pkgs.formats.json { }).type // {
+        description = "JSON value";
+      };
       default = { };
       example = {
         reminder = "3d";
@@ -254,9 +256,11 @@ in
 
     build = mkOption {
       type = types.attrsOf types.raw;
+      default = { };
       internal = true;
-      readOnly = true;
-      description = "What the module makes: `config` (the configuration as a value) and `configFile` (the checked file).";
+      description = ''
+        What the module makes: `config` (the configuration as a value), `configFile` (the checked file), `warnings`.
+      '';
     };
   };
 }
