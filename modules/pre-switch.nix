@@ -16,7 +16,7 @@ in
   config = lib.optionalAttrs (options.system ? preSwitchChecks) {
     system.preSwitchChecks = lib.mkIf (cfg.enable && facts.usesAbra) {
       cc-warm = ''
-        ${pkgs.runtimeShell} ${./pre-switch.sh} "$1" "''${2-}" ${lib.escapeShellArg cfg.stateDir} \
+        ${pkgs.bash}/bin/sh ${./pre-switch.sh} "$1" "''${2-}" ${lib.escapeShellArg cfg.stateDir} \
           ${toString (own.seconds cfg.preSwitchWait)} ${pkgs.util-linux}/bin/flock
       '';
     };

@@ -47,10 +47,6 @@ let
       lib.attrNames (lib.filterAttrs (_: app: app.activation == activation) facts.liveApps)
     );
 
-  olderGeneration = pkgs.writeShellScript "cc-warm-older-generation" (
-    builtins.readFile ./older-generation.sh
-  );
-
   activates = started "background" ++ started "wait" != [ ];
 
   services =
@@ -69,7 +65,7 @@ let
       serviceConfig = {
         ExecCondition = [
           "${systemctl} is-active --quiet multi-user.target"
-          "${olderGeneration} ${cfg.stateDir} ${lib.getExe cfg.package}"
+          "${pkgs.bash}/bin/sh ${./older-generation.sh} ${cfg.stateDir} ${lib.getExe cfg.package}"
         ];
         ExecStart =
           lib.optional (

@@ -28,8 +28,8 @@ def nixpkgs(check):
     quick = ["--option", "connect-timeout", "5", "--option", "download-attempts", "1"]
     found = run([*NIX, "eval", "--impure", "--raw", *quick, "--expr", locked], check=False)
     if found.returncode != 0:
-        reason = found.stderr.strip().splitlines()[-1:]
-        skip(check, f"no nixpkgs: set CC_WARM_NIXPKGS to a folder that holds it ({' '.join(reason)})")
+        reason = next((line for line in found.stderr.splitlines() if line.startswith("error:")), "error: unknown")
+        skip(check, f"no nixpkgs ({reason}): set CC_WARM_NIXPKGS to a folder that holds its flake")
     return pathlib.Path(found.stdout)
 
 
