@@ -104,6 +104,10 @@ let
         message = "${option name}: `after` names ${quoted (undeclared app)}, which is not declared: declare it in services.ccWarm.apps, or remove it from ${option name}.after.";
       }
       {
+        assertion = app.alerts != [ ];
+        message = "${option name}: `alerts` names none, so nobody would be told about it: leave it out for all, or name some.";
+      }
+      {
         assertion = unknownAlerts == [ ];
         message = "${option name}: `alerts` names ${quoted unknownAlerts}, which is not declared: declare it in services.ccWarm.alerts${
           lib.optionalString (cfg.alerts != { }) " (there is ${quoted (lib.attrNames cfg.alerts)})"

@@ -120,6 +120,12 @@ in
         "services.ccWarm.apps.wp: its test runs would be served at domains like `wordpress-ffffff.continuous-integration.example.org`, and docker's names, which begin with them, have 64 characters at most: use a services.ccWarm.zone that is 6 shorter."
       ];
     };
+    "alerts that go to nobody" = {
+      config = only { alerts = [ ]; };
+      messages = [
+        "services.ccWarm.apps.a: `alerts` names none, so nobody would be told about it: leave it out for all, or name some."
+      ];
+    };
     "an unknown alert name" = {
       config = only { alerts = [ "pager" ]; };
       messages = [

@@ -1,7 +1,10 @@
 # The evaluation tests as one of the flake's checks.
 { pkgs, nixosSystem }:
 let
-  failures = import ./. { inherit nixosSystem; };
+  failures = import ./. {
+    nixpkgs = pkgs;
+    inherit nixosSystem;
+  };
 in
 if failures == [ ] then
   pkgs.runCommand "cc-warm-eval" { } "touch $out"

@@ -1,6 +1,7 @@
 # The evaluation tests that need no error to be caught: a list of what went wrong, empty if nothing did.
-{ nixosSystem, ... }:
+{ nixpkgs, nixosSystem }:
 let
+  inherit (nixpkgs) lib;
   cases = import ./cases.nix;
   hosts = import ./host.nix { inherit nixosSystem; };
   show = builtins.toJSON;

@@ -268,6 +268,11 @@ impl Raw {
         }
         check_after(&apps)?;
         for app in apps.values() {
+            ensure!(
+                app.alerts.as_ref().is_none_or(|names| !names.is_empty()),
+                "app `{}`: `alerts` names none, so nobody would be told about it; leave it out for all",
+                app.name
+            );
             for name in app.alerts.iter().flatten() {
                 ensure!(
                     self.alerts.contains_key(name),
