@@ -87,8 +87,8 @@ impl Env {
     /// Reads the environment files of `app` and lays its `env` over them.
     pub fn of(app: &App) -> Result<Self> {
         let mut all = BTreeMap::new();
-        for path in &app.environment_files {
-            read_env_file(path, &mut all)?;
+        for file in &app.environment_files {
+            read_env_file(&file.locate(), &mut all)?;
         }
         all.extend(app.env.iter().map(|(key, value)| (key.clone(), value.clone())));
         Ok(Self(all))

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::message::{DIGEST_CAP, Message};
 use super::outbox::{Outbox, Slot, take};
 use super::record::{Fate, Record};
+use super::routes::Routes;
 use super::sink;
 use crate::config::Sink;
 use crate::sys::durable;
@@ -32,6 +33,8 @@ pub struct Options {
     pub digest_over: Option<usize>,
     /// Ends the pass before the next message.
     pub interrupt: Interrupt,
+    /// Which sinks are told about which app.
+    pub routes: Routes,
 }
 
 /// What a pass did.
@@ -51,7 +54,12 @@ pub struct Delivery {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { wait: Duration::from_secs(30), digest_over: Some(3), interrupt: Interrupt::never() }
+        Self {
+            wait: Duration::from_secs(30),
+            digest_over: Some(3),
+            interrupt: Interrupt::never(),
+            routes: Routes::default(),
+        }
     }
 }
 
@@ -66,7 +74,7 @@ impl Outbox {
         for (name, sink) in sinks {
             self.serve(name, sink, sinks, now, options, &mut delivery)?;
         }
-        self.tidy(sinks, now, &mut delivery)?;
+        self.tidy(sinks, &options.routes, now, &mut delivery)?;
         Ok(delivery)
     }
 
@@ -80,7 +88,8 @@ impl Outbox {
         options: &Options,
         delivery: &mut Delivery,
     ) -> Result<()> {
-        let mut owed: Vec<Record> = self.pending()?.0.into_iter().filter(|record| record.is_owed(name)).collect();
+        let mut owed = self.pending()?.0;
+        owed.retain(|record| record.is_owed(name) && options.routes.lead(record, name));
         // What has failed before comes last: one bad message must not stand in the way of the others.
         owed.sort_by_key(|record| (record.attempts(name), record.first_at));
         let (due, waiting): (Vec<_>, Vec<_>) = owed.into_iter().partition(|record| record.is_due(name, now));
@@ -99,7 +108,9 @@ impl Outbox {
             match sent {
                 Ok(()) => {
                     delivery.sent += 1;
-                    self.note(&batch, sinks, |record, sent| record.took(name, sent.number, sent.says))?;
+                    self.note(&batch, sinks, &options.routes, |record, sent| {
+                        record.took(name, sent.number, sent.says);
+                    })?;
                     let rest = waiting.take().unwrap_or_default().into_iter().filter(|record| !record.refused_by(name));
                     queue.extend(batches(rest.collect(), options.digest_over));
                 }
@@ -109,7 +120,9 @@ impl Outbox {
                     }
                 }
                 Err(error) => {
-                    self.note(&batch, sinks, |record, _| record.failed(name, &error.to_string(), error.refused, now))?;
+                    self.note(&batch, sinks, &options.routes, |record, _| {
+                        record.failed(name, &error.to_string(), error.refused, now);
+                    })?;
                     delivery.failures.insert(name.to_owned(), error.to_string());
                     if !error.refused {
                         break;
@@ -141,13 +154,14 @@ impl Outbox {
         &self,
         batch: &[Record],
         sinks: &BTreeMap<String, Sink>,
+        routes: &Routes,
         change: impl Fn(&mut Record, &Record),
     ) -> Result<()> {
         let lock = self.lock()?;
         for sent in batch {
             let Ok(Some(mut record)) = self.load(&sent.id, Slot::Pending) else { continue };
             change(&mut record, sent);
-            let fate = match record.clone().settled(sinks.keys()) {
+            let fate = match settled(record.clone(), sinks, routes) {
                 Fate::Unchanged => Fate::Pending(Box::new(record)),
                 fate => fate,
             };
@@ -169,13 +183,19 @@ impl Outbox {
     }
 
     /// Settles what no configured sink is owed, forgets what is old, removes what killed writers left.
-    fn tidy(&self, sinks: &BTreeMap<String, Sink>, now: Timestamp, delivery: &mut Delivery) -> Result<()> {
+    fn tidy(
+        &self,
+        sinks: &BTreeMap<String, Sink>,
+        routes: &Routes,
+        now: Timestamp,
+        delivery: &mut Delivery,
+    ) -> Result<()> {
         let lock = self.lock()?;
         let (records, unreadable) = self.pending()?;
         delivery.unreadable = unreadable;
         for record in records {
             let id = record.id.clone();
-            let fate = record.settled(sinks.keys());
+            let fate = settled(record, sinks, routes);
             delivery.left += usize::from(fate == Fate::Unchanged);
             self.apply(&lock, &id, Slot::Pending, fate)?;
         }
@@ -202,6 +222,12 @@ impl Outbox {
         }
         Ok(())
     }
+}
+
+/// Where `record` belongs, when these are the sinks and these of them are told about it.
+fn settled(record: Record, sinks: &BTreeMap<String, Sink>, routes: &Routes) -> Fate {
+    let told: Vec<&String> = sinks.keys().filter(|sink| routes.lead(&record, sink)).collect();
+    record.settled(told)
 }
 
 fn message(batch: &[Record]) -> Message {

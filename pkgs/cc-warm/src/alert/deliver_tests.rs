@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::alert::{Alert, Kind, Raised};
 use crate::config::names::AppName;
+use crate::config::secret::SecretFile;
 use crate::sys::dirs::Dirs;
 use crate::sys::test_server::{Received, Reply, Server};
 use crate::sys::untrusted::{Untrusted, nasty};
@@ -77,7 +78,7 @@ fn the_webhooks_json_is_the_documented_one() {
     let token = fixture.dir.path().join("token");
     std::fs::write(&token, "s3cret\n").unwrap();
     fixture.outbox.raise(held("2.0.0+26.0"), at(0)).unwrap();
-    let sink = Sink::Webhook { url: server.url("/hook"), token_file: Some(token) };
+    let sink = Sink::Webhook { url: server.url("/hook"), token_file: Some(token.into()) };
     let delivery = fixture.deliver(&sinks([("hook", sink)]), 5);
     assert_eq!((delivery.sent, delivery.left), (1, 0));
     let got = &server.received()[0];
@@ -127,7 +128,8 @@ fn a_command_gets_json_on_stdin_and_its_token_in_the_environment() {
     std::fs::write(&token, "s3cret").unwrap();
     fixture.outbox.raise(held("2"), at(0)).unwrap();
     let script = format!("cat > {0}; echo $CC_WARM_TOKEN >> {0}", out.display());
-    let sink = Sink::Command { argv: ["sh", "-c", &script].map(str::to_owned).to_vec(), token_file: Some(token) };
+    let sink =
+        Sink::Command { argv: ["sh", "-c", &script].map(str::to_owned).to_vec(), token_file: Some(token.into()) };
     assert_eq!(fixture.deliver(&sinks([("cmd", sink)]), 0).sent, 1);
     let text = std::fs::read_to_string(out).unwrap();
     let (body, said) = text.rsplit_once('}').unwrap();
@@ -144,7 +146,7 @@ fn no_failure_tells_a_token_or_a_secret_path() {
         let said = format!("no: {}", got.header("authorization").unwrap_or_default());
         Reply::text(403, &said)
     });
-    let token_file = Some(token);
+    let token_file = Some(SecretFile::from(token));
     let failing = sinks([
         ("hook", Sink::Webhook { url: echo.url("/services/s3cret-path"), token_file: token_file.clone() }),
         ("gone", Sink::Webhook { url: "http://127.0.0.1:1/s3cret-path".to_owned(), token_file: token_file.clone() }),
@@ -178,11 +180,26 @@ fn a_bad_token_file_is_a_failure_that_names_the_file_only() {
     fixture.outbox.raise(held("2"), at(0)).unwrap();
     for (hour, content) in (0..).zip(["", " \n", "two\nlines", "ümlaut"]) {
         std::fs::write(&token, content).unwrap();
-        let sink = Sink::Webhook { url: "http://127.0.0.1:1/".to_owned(), token_file: Some(token.clone()) };
+        let sink = Sink::Webhook { url: "http://127.0.0.1:1/".to_owned(), token_file: Some(token.clone().into()) };
         let delivery = fixture.deliver(&sinks([("hook", sink)]), hour * 3600);
         let failure = &delivery.failures["hook"];
         assert!(failure.contains("must hold one line") && failure.contains("token`"), "{failure}");
     }
+}
+
+#[test]
+fn an_app_that_names_its_sinks_is_told_of_to_these_only() {
+    let fixture = Fixture::new();
+    let ((ops, _), (team, _)) = (receiver(), receiver());
+    let both = sinks([("ops", webhook(&ops.url("/"))), ("team", webhook(&team.url("/")))]);
+    fixture.outbox.raise(held("2"), at(0)).unwrap();
+    fixture.outbox.raise(Alert::new(Kind::Test, "1", "to all"), at(1)).unwrap();
+    let routes = Routes::new(&[(login().as_str(), &["team"])]);
+    let options = Options { routes, ..Options::default() };
+    let delivery = fixture.outbox.deliver(&both, at(5), &options).unwrap();
+    assert_eq!((delivery.sent, delivery.left), (3, 0), "{delivery:?}");
+    assert_eq!(titles(&ops), ["to all"]);
+    assert_eq!(titles(&team).len(), 2);
 }
 
 #[test]

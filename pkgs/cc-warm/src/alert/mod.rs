@@ -11,6 +11,7 @@ pub mod message;
 pub mod ntfy;
 pub mod outbox;
 pub mod record;
+pub mod routes;
 pub mod sink;
 pub mod webhook;
 

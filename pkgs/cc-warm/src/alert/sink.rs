@@ -1,11 +1,11 @@
 //! Sends one message to one sink. A sink's token and URL never enter an error.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::message::Message;
 use super::{command, ntfy, webhook};
 use crate::config::Sink;
+use crate::config::secret::SecretFile;
 use crate::sys::http::{Response, origin};
 use crate::sys::untrusted::Untrusted;
 
@@ -43,9 +43,9 @@ impl SendError {
 pub(super) struct Token(String);
 
 impl Token {
-    fn read(path: &Path) -> Result<Self, SendError> {
-        let shown = path.display();
-        let text = std::fs::read_to_string(path)
+    fn read(file: &SecretFile) -> Result<Self, SendError> {
+        let shown = file.source().display();
+        let text = std::fs::read_to_string(file.locate())
             .map_err(|e| SendError::new(format!("the token file `{shown}` cannot be read: {e}")))?;
         let token = text.trim();
         // What is in it is a secret even when it is wrong.
@@ -63,7 +63,7 @@ impl Token {
 /// Sends `message` to `sink`, once.
 pub fn send(sink: &Sink, message: &Message) -> Result<(), SendError> {
     let (Sink::Webhook { token_file, .. } | Sink::Ntfy { token_file, .. } | Sink::Command { token_file, .. }) = sink;
-    let token = token_file.as_deref().map(Token::read).transpose()?;
+    let token = token_file.as_ref().map(Token::read).transpose()?;
     let sent = match sink {
         Sink::Webhook { url, .. } => webhook::send(url, token.as_ref(), message),
         Sink::Ntfy { url, .. } => ntfy::send(url, token.as_ref(), message),

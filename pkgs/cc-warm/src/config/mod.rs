@@ -4,6 +4,8 @@
 pub mod duration;
 pub mod names;
 pub mod raw;
+pub mod secret;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use self::duration::Span;
 use self::names::{AppName, Domain};
+use self::secret::SecretFile;
+use self::window::Window;
 use crate::error::{Because, Exit, Problem};
 use crate::recipe::version::Version;
 
@@ -25,6 +29,8 @@ pub const DEFAULT_PATH: &str = "/etc/cc-warm/config.json";
 pub struct Config {
     /// The state folder.
     pub state_dir: PathBuf,
+    /// abra's folder of servers, in it one folder a server and one `.env` file an app.
+    pub servers_dir: PathBuf,
     /// How alerts name this host.
     pub host: String,
     /// Every declared app.
@@ -35,6 +41,12 @@ pub struct Config {
     pub reminder: Span,
     /// Space that no snapshot may take, in bytes, on each file system.
     pub reserve: u64,
+    /// Most bytes that all snapshots may take; `None`: bounded by `reserve` alone.
+    pub budget: Option<u64>,
+    /// A file like docker's `config.json` with logins for registries.
+    pub registry_auth: Option<SecretFile>,
+    /// What test runs are bound to.
+    pub tests: Tests,
     /// Consecutive failures to fetch a recipe before the operator is told.
     pub fetch_failures: u32,
 }
@@ -84,6 +96,30 @@ impl Config {
     }
 }
 
+/// What all test runs of a host share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tests {
+    /// The DNS zone of their domains.
+    pub zone: Option<Domain>,
+    /// Where their certificates come from.
+    pub tls: TlsMode,
+    /// How many may be under way at once.
+    pub at_once: u32,
+}
+
+/// Where the domains of test runs get their certificates from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// The proxy has one for the whole zone.
+    #[default]
+    Wildcard,
+    /// The proxy makes one by itself; probes do not verify it.
+    Internal,
+    /// One for each run, counted against Let's Encrypt's limits.
+    Acme,
+}
+
 /// One app, resolved: all that an operation on it, or its recovery, needs to know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct App {
@@ -99,14 +135,20 @@ pub struct App {
     pub warm: Warm,
     /// Whether it has data: then it is stopped and snapshotted around an update.
     pub stateful: bool,
+    /// Whether it is deployed if it was never seen on this host; else it is only adopted.
+    #[serde(default = "yes")]
+    pub ensure: bool,
     /// What runs it.
     pub deployer: DeployerConfig,
     /// Environment of the app.
     pub env: BTreeMap<String, String>,
     /// Files with more of it, `KEY=value` lines, later ones win. Their content never enters the journal.
-    pub environment_files: Vec<PathBuf>,
+    pub environment_files: Vec<SecretFile>,
     /// Apps that must be healthy before this one is updated.
     pub after: Vec<AppName>,
+    /// Which of the host's alerts are told about it; `None`: all.
+    #[serde(default)]
+    pub alerts: Option<Vec<String>>,
     /// What healthy means.
     pub health: Health,
     /// How it is updated.
@@ -224,6 +266,9 @@ pub struct Update {
     pub min_age: Span,
     /// Regular expressions, case-insensitive; a release note that matches one holds.
     pub markers: Vec<String>,
+    /// When a stateful app may be stopped; empty: always.
+    #[serde(default)]
+    pub windows: Vec<Window>,
     /// Mounts that are not snapshotted and do not go back.
     pub unmanaged: Vec<String>,
     /// For how long the data of a failed update is kept.
@@ -263,7 +308,7 @@ pub enum Sink {
         url: String,
         /// A file with a bearer token.
         #[serde(default)]
-        token_file: Option<PathBuf>,
+        token_file: Option<SecretFile>,
     },
     /// An ntfy topic.
     #[serde(rename_all = "camelCase")]
@@ -272,7 +317,7 @@ pub enum Sink {
         url: String,
         /// A file with an access token.
         #[serde(default)]
-        token_file: Option<PathBuf>,
+        token_file: Option<SecretFile>,
     },
     /// A command that gets the alert as JSON on stdin.
     #[serde(rename_all = "camelCase")]
@@ -281,7 +326,7 @@ pub enum Sink {
         argv: Vec<String>,
         /// A file whose content is in its environment as `CC_WARM_TOKEN`.
         #[serde(default)]
-        token_file: Option<PathBuf>,
+        token_file: Option<SecretFile>,
     },
 }
 

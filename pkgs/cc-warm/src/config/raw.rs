@@ -10,7 +10,11 @@ use serde::Deserialize;
 
 use super::duration::Span;
 use super::names::{AppName, Domain};
-use super::{App, CommandProbe, Config, DeployerConfig, Health, Policy, Probe, Sink, Target, Update, Warm};
+use super::secret::SecretFile;
+use super::window::Window;
+use super::{
+    App, CommandProbe, Config, DeployerConfig, Health, Policy, Probe, Sink, Target, Tests, TlsMode, Update, Warm,
+};
 use crate::gate::markers;
 use crate::recipe::version::Version;
 
@@ -27,6 +31,18 @@ pub struct Raw {
     /// The state folder.
     #[serde(default = "default_state_dir")]
     state_dir: PathBuf,
+    /// abra's folder of servers, in it one folder a server and one `.env` file an app.
+    #[serde(default = "default_servers_dir")]
+    servers_dir: PathBuf,
+    /// The DNS zone under which test runs get their domains.
+    #[serde(default)]
+    zone: Option<Domain>,
+    /// Certificates of test runs.
+    #[serde(default)]
+    tls: RawTls,
+    /// How many test runs may be under way at once.
+    #[serde(default = "default_max_tests")]
+    max_tests: u32,
     /// How alerts name this host; its host name by default.
     #[serde(default)]
     host: Option<String>,
@@ -41,6 +57,9 @@ pub struct Raw {
     /// Disk space.
     #[serde(default)]
     disk: RawDisk,
+    /// Private image registries.
+    #[serde(default)]
+    registry: RawRegistry,
     /// Consecutive failures to fetch a recipe before the operator is told.
     #[serde(default = "default_fetch_failures")]
     fetch_failures: u32,
@@ -53,6 +72,27 @@ struct RawDisk {
     /// Bytes that no snapshot may take, on each file system.
     #[serde(default = "default_reserve")]
     reserve: u64,
+    /// Most bytes that all snapshots may take. By default they are bounded by `reserve` alone.
+    #[serde(default)]
+    budget: Option<u64>,
+}
+
+/// Certificates of test runs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawTls {
+    /// `wildcard`: the proxy has one for the zone. `internal`: it makes one by itself. `acme`: one for each run.
+    #[serde(default)]
+    mode: TlsMode,
+}
+
+/// Private image registries.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawRegistry {
+    /// A file like docker's `config.json`. By default, what `docker login` left for root.
+    #[serde(default)]
+    auth_file: Option<SecretFile>,
 }
 
 /// One app.
@@ -69,6 +109,9 @@ struct RawApp {
     /// Whether the app has data: then it is stopped and snapshotted around an update.
     #[serde(default = "yes")]
     stateful: bool,
+    /// Whether an app that was never seen on this host is deployed. If not, only one that runs already is adopted.
+    #[serde(default = "yes")]
+    ensure: bool,
     /// What runs it.
     deployer: RawDeployer,
     /// Environment of the app.
@@ -76,10 +119,13 @@ struct RawApp {
     env: BTreeMap<String, String>,
     /// Files with `KEY=value` lines; later ones win.
     #[serde(default)]
-    environment_files: Vec<PathBuf>,
+    environment_files: Vec<SecretFile>,
     /// Apps that must be healthy before this one is updated.
     #[serde(default)]
     after: Vec<AppName>,
+    /// Which of `alerts`, by name, are told about this app. By default all.
+    #[serde(default)]
+    alerts: Option<Vec<String>>,
     /// What healthy means.
     #[serde(default)]
     health: RawHealth,
@@ -157,6 +203,9 @@ struct RawUpdate {
     /// Regular expressions; a release note that matches one holds. By default a list of usual phrases.
     #[serde(default)]
     markers: Option<Vec<String>>,
+    /// When a stateful app may be stopped; outside, its update is only planned. By default always.
+    #[serde(default)]
+    windows: Vec<Window>,
     /// Mounts that are not snapshotted and do not go back.
     #[serde(default)]
     unmanaged: Vec<String>,
@@ -196,6 +245,18 @@ impl Raw {
     /// Fills in defaults and refuses what cannot work, naming the app and the remedy.
     pub fn validate(self) -> Result<Config> {
         ensure!(self.state_dir.is_absolute(), "`stateDir` must be an absolute path");
+        ensure!(self.servers_dir.is_absolute(), "`serversDir` must be an absolute path");
+        ensure!(self.max_tests > 0, "`maxTests` must be at least 1");
+        if let Some(budget) = self.disk.budget {
+            ensure!(
+                budget > self.disk.reserve,
+                "`disk.budget` ({budget} bytes) must be larger than `disk.reserve` ({} bytes)",
+                self.disk.reserve
+            );
+        }
+        if let Some(file) = &self.registry.auth_file {
+            file.check("registry.authFile")?;
+        }
         let mut apps = BTreeMap::new();
         let mut domains: BTreeMap<Domain, AppName> = BTreeMap::new();
         for (name, raw) in self.apps {
@@ -206,17 +267,35 @@ impl Raw {
             apps.insert(name, app);
         }
         check_after(&apps)?;
+        for app in apps.values() {
+            ensure!(
+                app.alerts.as_ref().is_none_or(|names| !names.is_empty()),
+                "app `{}`: `alerts` names none, so nobody would be told about it; leave it out for all",
+                app.name
+            );
+            for name in app.alerts.iter().flatten() {
+                ensure!(
+                    self.alerts.contains_key(name),
+                    "app `{}`: `alerts` names `{name}`, which is not declared",
+                    app.name
+                );
+            }
+        }
         for (name, sink) in &self.alerts {
             check_sink(sink).with_context(|| format!("alert `{name}`"))?;
         }
         let host = self.host.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
         Ok(Config {
             state_dir: self.state_dir,
+            servers_dir: self.servers_dir,
             host,
             apps,
             alerts: self.alerts,
             reminder: self.reminder,
             reserve: self.disk.reserve,
+            budget: self.disk.budget,
+            registry_auth: self.registry.auth_file,
+            tests: Tests { zone: self.zone, tls: self.tls.mode, at_once: self.max_tests },
             fetch_failures: self.fetch_failures.max(1),
         })
     }
@@ -234,12 +313,7 @@ impl RawApp {
             );
         }
         for file in &self.environment_files {
-            ensure!(file.is_absolute(), "`environmentFiles`: `{}` must be an absolute path", file.display());
-            ensure!(
-                !file.starts_with("/nix/store"),
-                "`environmentFiles`: `{}` is readable by all: keep it out of the store",
-                file.display()
-            );
+            file.check("environmentFiles")?;
         }
         let health = self.health.validate()?;
         ensure!(
@@ -253,6 +327,7 @@ impl RawApp {
             domain: self.domain,
             warm: self.warm,
             stateful: self.stateful,
+            ensure: self.ensure,
             deployer: match self.deployer {
                 RawDeployer::Process { user } => DeployerConfig::Process { user },
                 RawDeployer::Abra { server, stack } => DeployerConfig::Abra { server, stack },
@@ -260,6 +335,7 @@ impl RawApp {
             env: self.env,
             environment_files: self.environment_files,
             after: self.after,
+            alerts: self.alerts,
             health,
             update: self.update.validate()?,
         })
@@ -322,6 +398,10 @@ impl RawUpdate {
         if let Some(pin) = &self.pin {
             ensure!(!self.ignore.contains(pin), "`update.pin` and `update.ignore` both name {pin}");
         }
+        ensure!(
+            !self.windows.iter().any(Window::is_empty),
+            "`update.windows`: a window that is never open; for \"always\", leave the list empty"
+        );
         Ok(Update {
             policy: self.policy,
             to: self.to,
@@ -329,6 +409,7 @@ impl RawUpdate {
             ignore: self.ignore,
             min_age: self.min_age,
             markers,
+            windows: self.windows,
             unmanaged: self.unmanaged,
             keep_failed: self.keep_failed,
             keep_previous: self.keep_previous,
@@ -381,6 +462,10 @@ fn check_after(apps: &BTreeMap<AppName, App>) -> Result<()> {
 }
 
 fn check_sink(sink: &Sink) -> Result<()> {
+    let (Sink::Webhook { token_file, .. } | Sink::Ntfy { token_file, .. } | Sink::Command { token_file, .. }) = sink;
+    if let Some(file) = token_file {
+        file.check("tokenFile")?;
+    }
     match sink {
         Sink::Webhook { url, .. } | Sink::Ntfy { url, .. } => {
             ensure!(
@@ -424,6 +509,7 @@ impl Default for RawUpdate {
             ignore: Vec::new(),
             min_age: Span::default(),
             markers: None,
+            windows: Vec::new(),
             unmanaged: Vec::new(),
             keep_failed: default_keep(),
             keep_previous: default_keep(),
@@ -433,12 +519,20 @@ impl Default for RawUpdate {
 
 impl Default for RawDisk {
     fn default() -> Self {
-        Self { reserve: default_reserve() }
+        Self { reserve: default_reserve(), budget: None }
     }
 }
 
 fn default_state_dir() -> PathBuf {
     "/var/lib/ci-warm".into()
+}
+
+fn default_servers_dir() -> PathBuf {
+    "/root/.abra/servers".into()
+}
+
+fn default_max_tests() -> u32 {
+    1
 }
 
 fn default_reminder() -> Span {

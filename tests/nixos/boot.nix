@@ -1,0 +1,3 @@
+{
+  description = "Booting is no activation: it recovers, and updates nothing.";
+}

@@ -1,0 +1,4 @@
+{
+  description = "A healthy update is committed, twice in a row, at switches.";
+  configurations = [ "waiting" ];
+}

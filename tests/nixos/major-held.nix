@@ -1,0 +1,3 @@
+{
+  description = "A major step is held, with its release notes in the alert; nothing is stopped.";
+}

@@ -1,0 +1,3 @@
+{
+  description = "A note of a manual migration, between the current and the latest version, holds.";
+}

@@ -1,0 +1,3 @@
+{
+  description = "A switch with nothing to update is fast, and stops nothing.";
+}

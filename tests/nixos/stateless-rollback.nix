@@ -1,0 +1,3 @@
+{
+  description = "A broken latest version of an app without data goes back.";
+}
