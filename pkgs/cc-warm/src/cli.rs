@@ -16,7 +16,7 @@ use crate::config::DEFAULT_PATH;
 /// configuration; 10 held; 11 rolled back; 12 became stuck; 13 was stuck already; 14 not ready; 24 refused; 25 cancelled;
 /// 30 busy.
 #[derive(Debug, Parser)]
-#[command(name = "cc-warm", version, propagate_version = true, max_term_width = 100, subcommand_required = true)]
+#[command(name = "cc-warm", version, max_term_width = 100, subcommand_required = true)]
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]
@@ -69,6 +69,8 @@ pub enum Command {
     Status(commands::status::Args),
     /// Shows what was done to an app.
     History(commands::history::Args),
+    /// Takes an app of the process deployer down.
+    Undeploy(commands::undeploy::Args),
     /// Settles operations that were cut short.
     Recover(commands::recover::Args),
     /// Delivers alerts, or sends a test.
@@ -85,7 +87,7 @@ pub enum Command {
     Supervise(commands::internal::Supervise),
     /// The little server that the demo updates.
     #[command(hide = true)]
-    DemoApp(commands::internal::DemoApp),
+    DemoApp(crate::demo::app::Args),
 }
 
 /// Which apps.

@@ -3,7 +3,10 @@
 //! Dependencies point down this list: commands → update → gate, snapshot, deployer, health, alert → state, recipe → sys.
 
 pub mod alert;
+pub mod cli;
+pub mod commands;
 pub mod config;
+pub mod demo;
 pub mod deployer;
 pub mod error;
 pub mod gate;
@@ -16,5 +19,6 @@ pub mod logging;
 pub mod recipe;
 pub mod snapshot;
 pub mod state;
+pub mod status;
 pub mod sys;
 pub mod update;

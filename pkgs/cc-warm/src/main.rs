@@ -1,7 +1,19 @@
-//! The `cc-warm` program.
+//! The `cc-warm` program: parse, log, run, exit code.
 
 use std::process::ExitCode;
 
+use cc_warm::cli::Cli;
+use cc_warm::{commands, error, logging};
+use clap::Parser;
+
 fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    logging::start(cli.global.verbose);
+    match commands::run(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprint!("{}", error::report(&error));
+            error::exit_of(&error).into()
+        }
+    }
 }

@@ -98,7 +98,9 @@ pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
             });
         }
         Ok(None) => {}
-        Err(error) => status.wrong(format!("the known-good cannot be read: {error:#}"), Some(format!("cc-warm verify {name}"))),
+        Err(error) => {
+            status.wrong(format!("the known-good cannot be read: {error:#}"), Some(format!("cc-warm verify {name}")));
+        }
     }
     status
 }
@@ -142,7 +144,8 @@ impl AppStatus {
         }
         if let Some(paused) = state.paused.as_ref().filter(|_| state.is_paused(now)) {
             let until = paused.until.map_or(String::new(), |until| format!(" until {until}"));
-            let reason = paused.reason.as_ref().map_or(String::new(), |r| format!(": {}", Untrusted::new(r).terminal()));
+            let reason =
+                paused.reason.as_ref().map_or(String::new(), |r| format!(": {}", Untrusted::new(r).terminal()));
             self.notes.push(format!("paused{until}{reason}"));
         }
         if state.fetch_failures > 0 {
@@ -171,7 +174,10 @@ impl AppStatus {
                     Convergence::Starting(_) => self.state = "starting",
                     Convergence::Down => {
                         self.state = "down";
-                        self.wrong("deployed, but nothing of it runs".to_owned(), Some(format!("cc-warm recover {}", app.name)));
+                        self.wrong(
+                            "deployed, but nothing of it runs".to_owned(),
+                            Some(format!("cc-warm recover {}", app.name)),
+                        );
                     }
                     Convergence::Died(why) => {
                         self.state = "died";

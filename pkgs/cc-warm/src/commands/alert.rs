@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::session::{Session, print_json};
+use crate::alert::routes::Routes;
 use crate::alert::{Alert, Kind, Options};
 use crate::cli::Global;
 use crate::error::{Exit, Problem};
@@ -30,7 +31,11 @@ pub fn run(global: &Global, command: &Command) -> Result<Exit> {
         let alert = Alert::new(Kind::Test, random::id()?, "a test: alerts of this host arrive here");
         session.outbox.raise(alert, session.host.clock.now())?;
     }
-    let options = Options { interrupt: session.host.interrupt.clone(), ..Options::default() };
+    let options = Options {
+        interrupt: session.host.interrupt.clone(),
+        routes: Routes::of(&session.config),
+        ..Options::default()
+    };
     let delivery = session.outbox.deliver(&session.config.alerts, session.host.clock.now(), &options)?;
     if session.json {
         print_json(&serde_json::json!({

@@ -30,10 +30,13 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let mut state = AppState::load(&session.host.dirs, &args.app)?;
     let published = session.recipes.published(&app.remote)?;
     let Some(found) = published.versions.get(&args.version) else {
-        return Err(Problem::new(format!("`{}` publishes no version {}; nothing was approved", app.recipe, args.version))
-            .exit(Exit::Usage)
-            .hint(format!("cc-warm plan {}", args.app))
-            .into());
+        return Err(Problem::new(format!(
+            "`{}` publishes no version {}; nothing was approved",
+            app.recipe, args.version
+        ))
+        .exit(Exit::Usage)
+        .hint(format!("cc-warm plan {}", args.app))
+        .into());
     };
     let approved =
         Approved { version: args.version.clone(), commit: found.commit.clone(), at: session.host.clock.now() };

@@ -27,7 +27,12 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     if global.json {
         print_json(&serde_json::json!({ "format": 1, "ok": true, "apps": config.apps.keys().collect::<Vec<_>>() }))?;
     } else {
-        println!("{}: {} app(s), {} alert(s), all well", global.config.display(), config.apps.len(), config.alerts.len());
+        println!(
+            "{}: {} app(s), {} alert(s), all well",
+            global.config.display(),
+            config.apps.len(),
+            config.alerts.len()
+        );
     }
     Ok(Exit::Done)
 }

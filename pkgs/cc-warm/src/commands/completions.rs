@@ -14,7 +14,6 @@ pub struct Args {
 }
 
 /// Runs it.
-#[expect(clippy::unnecessary_wraps, reason = "all commands have one signature")]
 pub fn run(args: &Args) -> Result<Exit> {
     clap_complete::generate(args.shell, &mut Cli::command(), "cc-warm", &mut std::io::stdout());
     Ok(Exit::Done)

@@ -18,6 +18,7 @@ pub mod retry;
 pub mod session;
 pub mod snapshot;
 pub mod status;
+pub mod undeploy;
 pub mod update;
 pub mod verify;
 
@@ -46,10 +47,11 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Recover(args) => recover::run(global, &args),
         Command::Alert(command) => alert::run(global, &command),
         Command::CheckConfig(args) => check_config::run(global, &args),
+        Command::Undeploy(args) => undeploy::run(global, &args),
         Command::Demo(args) => demo::run(global, &args),
         Command::Completions(args) => completions::run(&args),
-        Command::Supervise(args) => internal::supervise(args),
-        Command::DemoApp(args) => internal::demo_app(args),
+        Command::Supervise(args) => internal::supervise(&args),
+        Command::DemoApp(args) => internal::demo_app(&args),
     }
 }
 

@@ -39,7 +39,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         let mut state = AppState::load(&session.host.dirs, &app)?;
         state.paused = Some(Paused { since: now, until, reason: args.reason.clone() });
         state.save(&session.host.dirs, &app)?;
-        println!("{app}: paused {}", until.map_or("until `cc-warm resume`".to_owned(), |until| format!("until {until}")));
+        println!(
+            "{app}: paused {}",
+            until.map_or("until `cc-warm resume`".to_owned(), |until| format!("until {until}"))
+        );
     }
     Ok(Exit::Done)
 }

@@ -106,7 +106,8 @@ impl Plan {
             }
             Next::Adopt(identity) => {
                 plan.action = "adopt";
-                plan.notes.push(format!("{identity} runs and would become last-good, once healthy; nothing else changes"));
+                plan.notes
+                    .push(format!("{identity} runs and would become last-good, once healthy; nothing else changes"));
             }
             Next::DownByHand => {
                 plan.action = "down-by-hand";
@@ -151,7 +152,8 @@ impl Plan {
 
     fn text(&self) -> String {
         let current = self.current.as_ref().map_or("nothing".to_owned(), ToString::to_string);
-        let target = self.target.as_ref().map(|target| format!("{} (commit {})", target.version, target.commit.short()));
+        let target =
+            self.target.as_ref().map(|target| format!("{} (commit {})", target.version, target.commit.short()));
         let target = target.unwrap_or_else(|| "no update".to_owned());
         let headline = match self.action {
             "up-to-date" => format!("up to date at {current}"),
@@ -168,10 +170,10 @@ impl Plan {
         for note in &self.notes {
             let _ = writeln!(text, "  {note}");
         }
-        if let (true, Some(target)) = (self.action == "hold", &self.target) {
-            if self.reasons.iter().all(Reason::is_approvable) {
-                let _ = writeln!(text, "  hint: cc-warm approve {} {}", self.app, target.version);
-            }
+        if let (true, Some(target)) = (self.action == "hold", &self.target)
+            && self.reasons.iter().all(Reason::is_approvable)
+        {
+            let _ = writeln!(text, "  hint: cc-warm approve {} {}", self.app, target.version);
         }
         if let Some(diff) = &self.diff {
             for line in diff.terminal_lines().lines() {

@@ -28,9 +28,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let mut worst = Exit::Done;
     for app in &apps {
         let voice = Voice::of(app);
-        let result = session
-            .lock(app, args.wait.wait())
-            .and_then(|lock| recover::recover(&session.context(&voice), app, &lock));
+        let result =
+            session.lock(app, args.wait.wait()).and_then(|lock| recover::recover(&session.context(&voice), app, &lock));
         match result {
             Ok(None) => {}
             Ok(Some(outcome)) => {

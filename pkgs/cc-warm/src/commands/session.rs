@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use crate::alert::routes::Routes;
 use crate::alert::{Options, Outbox};
 use crate::cli::Global;
 use crate::config::Config;
@@ -92,7 +93,8 @@ impl Session {
 
     /// Sends what is in the outbox. A sink that fails keeps its alerts; that is said, and no error of this command.
     pub fn deliver(&self) {
-        let options = Options { interrupt: self.host.interrupt.clone(), ..Options::default() };
+        let options =
+            Options { interrupt: self.host.interrupt.clone(), routes: Routes::of(&self.config), ..Options::default() };
         match self.outbox.deliver(&self.config.alerts, self.host.clock.now(), &options) {
             Ok(delivery) => {
                 for (sink, why) in &delivery.failures {
@@ -105,7 +107,11 @@ impl Session {
 
     /// Does `work` for each of `apps`, shows every result, and gives the worst exit code. One app's error does not stop
     /// the others.
-    pub fn for_each(&self, apps: &[AppName], mut work: impl FnMut(&AppName, &Context<'_>) -> Result<Outcome>) -> Result<Exit> {
+    pub fn for_each(
+        &self,
+        apps: &[AppName],
+        mut work: impl FnMut(&AppName, &Context<'_>) -> Result<Outcome>,
+    ) -> Result<Exit> {
         let mut results = Vec::new();
         let mut worst = Exit::Done;
         for app in apps {

@@ -33,7 +33,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     if !waiting.is_empty() {
         println!("\n{} alert(s) not delivered yet:", waiting.len());
         for shown in &waiting {
-            println!("  {}  {}", shown.record.first_at.strftime("%Y-%m-%d %H:%M UTC"), shown.record.alert.title.terminal());
+            println!(
+                "  {}  {}",
+                shown.record.first_at.strftime("%Y-%m-%d %H:%M UTC"),
+                shown.record.alert.title.terminal()
+            );
         }
     }
     for problem in &alerts.unreadable {
@@ -55,7 +59,12 @@ fn table(rows: &[AppStatus]) -> String {
         let known_good = row.known_good.as_ref().map_or("-".to_owned(), |known| {
             format!("{} of {}", known.version, known.taken_at.strftime("%Y-%m-%d %H:%M UTC"))
         });
-        text.push_str(&format!("{mark} {:<app$}  {:<8}  {:<ver$}  {known_good}\n", row.app.as_str(), row.state, version(row)));
+        text.push_str(&format!(
+            "{mark} {:<app$}  {:<8}  {:<ver$}  {known_good}\n",
+            row.app.as_str(),
+            row.state,
+            version(row)
+        ));
         for note in &row.notes {
             text.push_str(&format!("    {note}\n"));
         }

@@ -32,9 +32,14 @@ impl Sandbox {
     pub fn new(dir: &Path, program: &Path) -> Result<Self> {
         // The app runs as another user, and must reach its code and its data.
         fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
+        // The program itself, too: root's home is closed to it.
+        let copy = dir.join("cc-warm");
+        if fs::hard_link(program, &copy).is_err() {
+            fs::copy(program, &copy).with_context(|| format!("cannot copy `{}`", program.display()))?;
+        }
         let maker = Maker::new(&dir.join("recipes/notes"))?;
         let port = free_port()?;
-        let sandbox = Self { dir: dir.to_owned(), program: program.to_owned(), port, maker };
+        let sandbox = Self { dir: dir.to_owned(), program: copy, port, maker };
         sandbox.configure(|_| {})?;
         Ok(sandbox)
     }
@@ -102,6 +107,36 @@ impl Sandbox {
         self.request("GET", path, "")
     }
 
+    /// cc-warm itself.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The folder of the app's volume.
+    pub fn volume(&self) -> Result<PathBuf> {
+        let volumes = self.state_dir().join("process/volumes");
+        let first = fs::read_dir(&volumes)?.next().context("the app has no volume")?;
+        Ok(first?.path())
+    }
+
+    /// Whether the program of `release`, which reads data up to `format`, refuses to start on a copy of the data in `dir`.
+    pub fn start_on(&self, dir: &Path, release: &str, format: u32) -> Result<bool> {
+        let copy = self.dir.join("copy");
+        fs::create_dir(&copy)?;
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            fs::copy(entry.path(), copy.join(entry.file_name()))?;
+        }
+        let output = Program::new(&self.program)
+            .args(["demo-app", "--release", release, "--format", &format.to_string(), "--behaviour", "healthy"])
+            .env("DATA_DIR", &copy)
+            .env("PORT", free_port()?.to_string())
+            .deadline(Duration::from_secs(5))
+            .run();
+        Ok(matches!(output, Ok(output) if !output.status.success()))
+    }
+
     /// Lets a user write a note.
     pub fn write_note(&self, note: &str) -> Result<()> {
         match self.request("POST", "/notes", note)? {
@@ -123,11 +158,15 @@ impl Sandbox {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).context("the app does not answer")?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let length = body.len();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: notes\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: notes\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").context("the app's answer has no end")?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("the app's answer has no status")?;
+        let status =
+            head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("the app's answer has no status")?;
         Ok((status, body.to_owned()))
     }
 }

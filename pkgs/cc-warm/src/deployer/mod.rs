@@ -1,13 +1,22 @@
 //! What runs apps. A [`Deployer`] speaks of one app; what it says is what the swarm or the kernel says, never what a
 //! tool's exit code hopes.
 
+pub mod process;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use self::process::ProcessDeployer;
+use crate::config::{App, DeployerConfig};
+use crate::error::{Exit, Problem};
+use crate::host::Host;
 use crate::identity::{CommitId, Env, Identity};
 use crate::lock::AppLock;
+use crate::recipe::Mirror;
 use crate::recipe::version::Version;
 use crate::snapshot::Volume;
 use crate::sys::clock::Deadline;
@@ -33,6 +42,32 @@ impl DeployError {
     /// Nothing known.
     pub fn not_ready(error: impl Into<anyhow::Error>) -> Self {
         Self::NotReady(error.into())
+    }
+}
+
+/// The deployer of `app`.
+pub fn open<'a>(host: &Host, app: &'a App) -> Result<Box<dyn Deployer + 'a>> {
+    match &app.deployer {
+        DeployerConfig::Process { user } => {
+            let source = Mirror::at(&host.dirs.recipes(), &app.remote);
+            Ok(Box::new(ProcessDeployer::new(host, app, user.as_deref(), Box::new(source))))
+        }
+        DeployerConfig::Abra { .. } => {
+            Err(Problem::new(format!("app `{}` is deployed by abra, which this cc-warm does not drive yet", app.name))
+                .exit(Exit::Usage)
+                .hint("set its deployer to `process`")
+                .into())
+        }
+    }
+}
+
+impl process::Source for Mirror {
+    fn blob(&self, commit: &CommitId, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
+        Mirror::blob(self, commit, path, cap)
+    }
+
+    fn export(&self, commit: &CommitId, dest: &Path) -> Result<()> {
+        Mirror::export(self, commit, dest)
     }
 }
 

@@ -50,6 +50,7 @@ impl World {
                 min_age: Span::default(),
                 markers: markers::DEFAULT.iter().map(|&marker| marker.to_owned()).collect(),
                 unmanaged: Vec::new(),
+                windows: Vec::new(),
                 keep_failed: Span::default(),
                 keep_previous: Span::default(),
             },

@@ -11,7 +11,6 @@ use std::io;
 #[cfg(not(feature = "fault-points"))]
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "must vanish from releases")]
-#[expect(clippy::unnecessary_wraps, reason = "the other build can fail")]
 pub fn point(_name: &str) -> io::Result<()> {
     Ok(())
 }
@@ -58,23 +57,23 @@ mod armed {
                 .open(path)
                 .and_then(|mut file| writeln!(file, "{name}"));
         }
-        for (index, rule) in RULES.iter().enumerate() {
-            let matches = match rule.pattern.strip_suffix('*') {
+        // Every rule counts, whatever an earlier one does.
+        let due: Vec<&str> = RULES
+            .iter()
+            .enumerate()
+            .filter(|(_, rule)| match rule.pattern.strip_suffix('*') {
                 Some(prefix) => name.starts_with(prefix),
                 None => rule.pattern == name,
-            };
-            if !matches {
-                continue;
-            }
-            let mut reached = REACHED.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = reached.entry(index).or_default();
-            *count += 1;
-            if *count == rule.nth {
-                drop(reached);
-                act(&rule.action, name)?;
-            }
-        }
-        Ok(())
+            })
+            .filter(|(index, rule)| {
+                let mut reached = REACHED.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = reached.entry(*index).or_default();
+                *count += 1;
+                *count == rule.nth
+            })
+            .map(|(_, rule)| rule.action.as_str())
+            .collect();
+        due.into_iter().try_for_each(|action| act(action, name))
     }
 
     fn act(action: &str, name: &str) -> io::Result<()> {

@@ -30,6 +30,15 @@ pub fn lock_before(file: &File, deadline: Deadline) -> Result<bool> {
     Ok(true)
 }
 
+/// Whether somebody holds the lock at `path`.
+pub fn is_locked(path: &Path) -> Result<bool> {
+    match File::open(path) {
+        Ok(file) => Ok(!try_lock(&file)?),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e).with_context(|| format!("cannot open the lock `{}`", path.display())),
+    }
+}
+
 /// Opens, making it if missing, and locks the file at `path`.
 pub fn take(path: &Path, deadline: Deadline) -> Result<File> {
     let file = OpenOptions::new()

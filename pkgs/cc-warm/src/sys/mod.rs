@@ -8,7 +8,9 @@ pub mod fault;
 pub mod flock;
 pub mod git;
 pub mod http;
+pub mod procfs;
 pub mod random;
+pub mod raw;
 pub mod signals;
 #[cfg(test)]
 pub(crate) mod test_server;

@@ -192,6 +192,7 @@ pub fn release(candidate: &Candidate, env: Env, current: &Identity) -> Release {
 }
 
 /// The diff of the recipe between what runs and `candidate`; `None` where there is nothing to compare.
+#[must_use]
 pub fn diff(context: &Context<'_>, app: &App, assessment: &Assessment, candidate: &Candidate) -> Option<Untrusted> {
     let Observed::Present(deployment) = &assessment.observed else { return None };
     let Known::Yes(current) = &deployment.what else { return None };

@@ -134,7 +134,7 @@ impl Operation<'_> {
             .with_context(|| format!("volume `{}` is not part of the snapshot", exchange.volume))?;
         fault::point("act.exchange").map_err(anyhow::Error::from)?;
         match self.store.exchange(exchange, volume, operation) {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(ExchangeError::Neither(why)) => Err(Setback::Broken(anyhow!(why))),
             Err(ExchangeError::Other(error)) => Err(Setback::Broken(error)),
         }
@@ -182,7 +182,11 @@ impl Operation<'_> {
         // What ran for weeks needs no soak, and nobody may interrupt an app's way back to life.
         let rules = Rules { soak: Duration::ZERO, ..Rules::of(&self.app.health) };
         match self.await_healthy(&rules, &Interrupt::never())? {
-            Verdict::Healthy(_) => Ok(()),
+            Verdict::Healthy(_) => {
+                // Whatever ran in between served nobody.
+                self.downtime = self.stopped_at.map(|since| since.elapsed());
+                Ok(())
+            }
             Verdict::Unhealthy(report) | Verdict::Died(report) => Err(DeployError::failed(anyhow!(report.sentence()))),
             Verdict::Interrupted => Err(DeployError::not_ready(anyhow!("interrupted"))),
         }

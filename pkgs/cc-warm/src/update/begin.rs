@@ -80,7 +80,9 @@ impl Start<'_> {
         };
         if let Err(error) = operation.run(self.to) {
             // At the first record nothing is touched, so nothing must be left to settle.
-            if operation.progress().last == super::saga::EventName::Begun && operation.progress().begun.was_stuck.is_none() {
+            if operation.progress().last == super::saga::EventName::Begun
+                && operation.progress().begun.was_stuck.is_none()
+            {
                 operation.journal.remove()?;
             }
             return Err(error);

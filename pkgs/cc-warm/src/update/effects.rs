@@ -11,8 +11,8 @@ use super::outcome::Outcome;
 use super::saga::{Cause, EventName, Kind};
 use crate::alert::{Alert, Kind as AlertKind};
 use crate::config::names::AppName;
-use crate::history::{self, Entry};
 use crate::deployer::Stopped;
+use crate::history::{self, Entry};
 use crate::identity::Identity;
 use crate::state::{AppState, LastRun, StuckNote};
 use crate::sys::untrusted::Untrusted;
@@ -82,11 +82,18 @@ fn entry(operation: &Operation<'_>, outcome: &Outcome) -> Entry {
     entry
 }
 
-fn tell(context: &Context<'_>, operation: &Operation<'_>, outcome: &Outcome, left_running: Option<String>) -> Result<()> {
+fn tell(
+    context: &Context<'_>,
+    operation: &Operation<'_>,
+    outcome: &Outcome,
+    left_running: Option<String>,
+) -> Result<()> {
     let (name, progress) = (&operation.app.name, operation.progress());
     let id = &progress.begun.operation;
     let alert = match outcome {
-        Outcome::RolledBack { tried, to, cause, reason, .. } => Some(rolled_back(operation, tried, to.as_ref(), *cause, reason)),
+        Outcome::RolledBack { tried, to, cause, reason, .. } => {
+            Some(rolled_back(operation, tried, to.as_ref(), *cause, reason))
+        }
         Outcome::Stuck { reason, data } => {
             let mut alert = Alert::new(AlertKind::Stuck, id, format!("{name} is stuck: it is down and stays down"))
                 .fact("tried", progress.begun.to.to_string())
@@ -114,7 +121,13 @@ fn tell(context: &Context<'_>, operation: &Operation<'_>, outcome: &Outcome, lef
     Ok(())
 }
 
-fn rolled_back(operation: &Operation<'_>, tried: &Identity, to: Option<&Identity>, cause: Option<Cause>, reason: &Untrusted) -> Alert {
+fn rolled_back(
+    operation: &Operation<'_>,
+    tried: &Identity,
+    to: Option<&Identity>,
+    cause: Option<Cause>,
+    reason: &Untrusted,
+) -> Alert {
     let (name, progress) = (&operation.app.name, operation.progress());
     let id = &progress.begun.operation;
     let failed = cause == Some(Cause::Failed);
@@ -136,7 +149,10 @@ fn rolled_back(operation: &Operation<'_>, tried: &Identity, to: Option<&Identity
     if progress.restored {
         alert = alert
             .fact("no longer seen", format!("what users wrote after the stop, soon after {}", progress.begun.at))
-            .fact("kept", format!("the failed version's data, as `.cc-warm-failed-{id}` beside the `_data` of each volume"));
+            .fact(
+                "kept",
+                format!("the failed version's data, as `.cc-warm-failed-{id}` beside the `_data` of each volume"),
+            );
     }
     if progress.stopped == Some(Stopped::Killed) {
         alert = alert.fact("unclean", "the app had to be killed before the snapshot: its data is as after a power cut");

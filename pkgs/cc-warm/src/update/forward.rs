@@ -80,7 +80,7 @@ impl Operation<'_> {
     fn snapshot(&mut self) -> Result<(), Setback> {
         self.write(&Event::Stopping)?;
         let stopped = self.stop()?;
-        let id = SnapshotId::random();
+        let id = SnapshotId::random()?;
         self.write(&Event::Snapshotting { id: id.clone() })?;
         self.take(&id, stopped)?;
         Ok(self.write(&Event::Snapshotted { id, stopped })?)
@@ -126,9 +126,13 @@ impl Operation<'_> {
             Verdict::Healthy(report) => self.say(&format!("healthy: {}", report.sentence())),
             Verdict::Unhealthy(report) => return Err(failed(report.sentence())),
             Verdict::Died(report) => {
-                return Err(failed(format!("{}; its last words: {}", report.sentence(), self.deployer.last_words().raw())));
+                return Err(failed(format!(
+                    "{}; its last words: {}",
+                    report.sentence(),
+                    self.deployer.last_words().raw()
+                )));
             }
-            Verdict::Interrupted => return Err(self.interrupted()),
+            Verdict::Interrupted => return Err(Self::interrupted()),
         }
         if let Some(before) = self.progress().begun.continuity.clone() {
             let after = health::continuity(self.app)
@@ -149,10 +153,10 @@ impl Operation<'_> {
     }
 
     fn settle_if_asked(&self) -> Result<(), Setback> {
-        if self.host.interrupt.is_set() { Err(self.interrupted()) } else { Ok(()) }
+        if self.host.interrupt.is_set() { Err(Self::interrupted()) } else { Ok(()) }
     }
 
-    fn interrupted(&self) -> Setback {
+    fn interrupted() -> Setback {
         Setback::Back(Cause::Interrupted, Untrusted::new("cc-warm was asked to end"))
     }
 

@@ -173,8 +173,12 @@ pub fn note_adopted(context: &Context<'_>, app: &App, identity: &Identity) -> Re
     let before = state.last_good.take().map(|good| good.identity);
     if before.as_ref().is_some_and(|before| before.version > identity.version) {
         // The operator went down on purpose: what lies above is not tried again by itself.
-        let above: Vec<_> =
-            state.seen.iter().filter(|(version, _)| **version > identity.version).map(|(v, s)| (v.clone(), s.commit.clone())).collect();
+        let above: Vec<_> = state
+            .seen
+            .iter()
+            .filter(|(version, _)| **version > identity.version)
+            .map(|(v, s)| (v.clone(), s.commit.clone()))
+            .collect();
         for (version, commit) in above {
             state.reject(Rejected {
                 identity: Identity { version, commit, ..identity.clone() },
@@ -211,7 +215,11 @@ fn running(app: &App, observed: &Observed) -> Result<(Deployment, Identity)> {
         Observed::Present(deployment) => match &deployment.what {
             Known::Yes(identity) => Ok((deployment.clone(), identity.clone())),
             Known::No { label, why } => refuse(
-                format!("it is not known which version of `{}` runs ({}): {why}; nothing was touched", app.name, label.terminal()),
+                format!(
+                    "it is not known which version of `{}` runs ({}): {why}; nothing was touched",
+                    app.name,
+                    label.terminal()
+                ),
                 format!("deploy a published version by hand, then run `cc-warm adopt {}`", app.name),
             ),
         },
@@ -222,9 +230,11 @@ fn running(app: &App, observed: &Observed) -> Result<(Deployment, Identity)> {
 fn must_be_healthy(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<()> {
     match healthy_now(context, app, deployer)? {
         Ok(()) => Ok(()),
-        Err(reason) => Err(Problem::new(format!("`{}` is not healthy; nothing was touched: {}", app.name, reason.terminal()))
-            .hint(format!("cc-warm status {}", app.name))
-            .into()),
+        Err(reason) => {
+            Err(Problem::new(format!("`{}` is not healthy; nothing was touched: {}", app.name, reason.terminal()))
+                .hint(format!("cc-warm status {}", app.name))
+                .into())
+        }
     }
 }
 
@@ -253,6 +263,9 @@ pub fn must_fit(app: &App, deployer: &dyn Deployer, store: &Store, reserve: u64)
     let preflight = store.preflight(&deployer.volumes()?, reserve)?;
     match preflight.refusal() {
         None => Ok(()),
-        Some(reason) => Err(Problem::new(format!("no snapshot of `{}` can be taken; nothing was touched: {reason}", app.name)).into()),
+        Some(reason) => {
+            Err(Problem::new(format!("no snapshot of `{}` can be taken; nothing was touched: {reason}", app.name))
+                .into())
+        }
     }
 }

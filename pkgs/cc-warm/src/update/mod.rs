@@ -1,5 +1,16 @@
 //! The update of a live-warm app: gates, saga, journal and the way back.
 
+pub mod assess;
+pub mod back;
+pub mod begin;
+pub mod context;
+pub mod effects;
+pub mod forward;
 pub mod journal;
+pub mod manual;
+pub mod operation;
+pub mod outcome;
+pub mod recover;
 pub mod recovery;
+pub mod run;
 pub mod saga;

@@ -86,11 +86,13 @@ pub struct Operation<'a> {
 
 impl Operation<'_> {
     /// What the journal says.
+    #[must_use]
     pub fn progress(&self) -> &Progress {
         self.journal.progress()
     }
 
     /// The operation's id.
+    #[must_use]
     pub fn id(&self) -> &str {
         &self.progress().begun.operation
     }
@@ -124,7 +126,10 @@ impl Operation<'_> {
 
     /// Stops the app and waits until nothing of it is left. Done again, it does nothing.
     pub fn stop(&mut self) -> Result<Stopped, Setback> {
-        self.say("stopping");
+        let left = self.patiently(|| self.deployer.remains());
+        if !matches!(&left, Ok(left) if left.is_empty()) {
+            self.say("stopping");
+        }
         self.stopped_at.get_or_insert_with(Instant::now);
         let stopped = self
             .patiently(|| {
@@ -192,13 +197,18 @@ impl Operation<'_> {
             DeployError::NotReady(error) | DeployError::Failed(error) => Setback::NotReady(error),
         })?;
         let Observed::Present(deployment) = observed else { return Ok(()) };
+        if let Err(error) = fault::point("act.taken-over") {
+            return Err(Setback::Released(Untrusted::new(error.to_string())));
+        }
         let progress = self.progress();
         let ours = |identity: &Identity| {
             [progress.begun.from.as_ref(), Some(&progress.begun.to), progress.back_to()].contains(&Some(identity))
         };
         match deployment.what {
             Known::Yes(identity) if ours(&identity) => Ok(()),
-            Known::Yes(identity) => Err(Setback::Released(Untrusted::new(format!("{identity} was deployed meanwhile")))),
+            Known::Yes(identity) => {
+                Err(Setback::Released(Untrusted::new(format!("{identity} was deployed meanwhile"))))
+            }
             Known::No { label, why } => {
                 Err(Setback::Released(Untrusted::new(format!("{} was deployed meanwhile: {why}", label.raw()))))
             }
@@ -211,13 +221,17 @@ impl Operation<'_> {
     }
 
     /// The app is as `error` left it; the journal stays.
+    #[must_use]
     pub fn left_to_recover(&self, error: anyhow::Error, exit: Exit) -> anyhow::Error {
         let progress = self.progress();
         if progress.last == EventName::Begun {
-            return Problem::new(format!("nothing was touched: the operation on app `{}` could not begin", self.app.name))
-                .exit(exit)
-                .because(error)
-                .into();
+            return Problem::new(format!(
+                "nothing was touched: the operation on app `{}` could not begin",
+                self.app.name
+            ))
+            .exit(exit)
+            .because(error)
+            .into();
         }
         Problem::new(format!(
             "the operation on app `{}` was left unfinished at `{}`: the app may be down",

@@ -144,7 +144,13 @@ impl Outcome {
                     || (None, Untrusted::new("it was cut short before anything changed")),
                     |(cause, reason)| (Some(cause), reason),
                 );
-                Self::RolledBack { to: progress.back_to().cloned(), tried: begun.to.clone(), cause, reason, downtime_ms }
+                Self::RolledBack {
+                    to: progress.back_to().cloned(),
+                    tried: begun.to.clone(),
+                    cause,
+                    reason,
+                    downtime_ms,
+                }
             }
             _ => Self::Updated { from: begun.from.clone(), to: begun.to.clone(), downtime_ms },
         }
@@ -215,10 +221,12 @@ impl Outcome {
                 let candidate = candidate.as_ref().map_or("any update".to_owned(), ToString::to_string);
                 lines(&format!("held at {current}: {candidate} waits for you"), reasons)
             }
-            Self::RolledBack { to, tried, reason, downtime_ms, .. } => {
-                let to = to.as_ref().map_or("nothing (a first deployment)".to_owned(), |to| to.version.to_string());
+            Self::RolledBack { to, tried, cause, reason, downtime_ms } => {
+                let what = if *cause == Some(Cause::Failed) { "failed" } else { "was cut short" };
+                let now =
+                    to.as_ref().map_or("nothing is deployed".to_owned(), |to| format!("{} runs again", to.version));
                 lines(
-                    &format!("rolled back: {} failed, {to} runs again{}", tried.version, down(downtime_ms)),
+                    &format!("rolled back: {} {what}, {now}{}", tried.version, down(downtime_ms)),
                     &[reason.terminal()],
                 )
             }
@@ -236,14 +244,16 @@ impl Outcome {
                 lines("still stuck: the app is down since an earlier run", &[reason.terminal()])
             }
             Self::Released { by } => lines("left to whoever works on it", &[by.terminal()]),
-            Self::Paused { reason } => {
-                reason.as_ref().map_or("paused".to_owned(), |reason| format!("paused: {}", Untrusted::new(reason).terminal()))
-            }
+            Self::Paused { reason } => reason
+                .as_ref()
+                .map_or("paused".to_owned(), |reason| format!("paused: {}", Untrusted::new(reason).terminal())),
             Self::DownByHand => "left alone: somebody undeployed it".to_owned(),
             Self::UnhealthyBefore { reason } => {
                 lines("left alone: it is unhealthy, before any update", &[reason.terminal()])
             }
-            Self::FetchFailed { reason } => lines("nothing was touched: the recipe could not be fetched", &[reason.terminal()]),
+            Self::FetchFailed { reason } => {
+                lines("nothing was touched: the recipe could not be fetched", &[reason.terminal()])
+            }
             Self::NotReady { reason } => lines("not ready; nothing was touched", &[reason.terminal()]),
             Self::Cancelled => "cancelled before anything began".to_owned(),
         }
@@ -258,9 +268,8 @@ impl Outcome {
                 Some(format!("it is not tried again until a newer version, or `cc-warm retry {app}`"))
             }
             Self::Stuck { .. } | Self::StuckAlready { .. } => Some(format!("cc-warm restore {app}")),
-            Self::DownByHand => Some(format!("cc-warm resume {app}")),
             Self::UnhealthyBefore { .. } => Some(format!("cc-warm status {app}")),
-            Self::Paused { .. } => Some(format!("cc-warm resume {app}")),
+            Self::DownByHand | Self::Paused { .. } => Some(format!("cc-warm resume {app}")),
             _ => None,
         }
     }

@@ -11,8 +11,8 @@ use super::outcome::Outcome;
 use super::recovery::{Plan, plan};
 use super::saga::{Cause, Event, EventName};
 use crate::config::names::AppName;
-use crate::deployer::{Convergence, Known, Observed};
 use crate::deployer;
+use crate::deployer::{Convergence, Known, Observed};
 use crate::error::Exit;
 use crate::lock::AppLock;
 use crate::snapshot::Store;
@@ -85,10 +85,10 @@ pub fn recover(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<
     }
     let Some(app) = context.config.apps.get(name) else { return Ok(settled) };
     let deployer = deployer::open(context.host, app)?;
-    if let Observed::Present(deployment) = deployer.observe()? {
-        if let (Convergence::Down, Known::Yes(identity)) = (deployment.state, deployment.what) {
-            return super::manual::restart(context, app, lock, &identity).map(Some);
-        }
+    if let Observed::Present(deployment) = deployer.observe()?
+        && let (Convergence::Down, Known::Yes(identity)) = (deployment.state, deployment.what)
+    {
+        return super::manual::restart(context, app, lock, &identity).map(Some);
     }
     Ok(settled)
 }
@@ -107,7 +107,10 @@ fn perform(operation: &mut Operation<'_>, plan: Plan) -> Result<(), Setback> {
         Plan::StartPrior | Plan::GoBack | Plan::Undeploy => {
             let on_the_way_back = [EventName::RollingBack, EventName::Restoring, EventName::Exchanging];
             if !on_the_way_back.contains(&operation.progress().last) {
-                operation.turn_back(Cause::Interrupted, Untrusted::new("it was cut short (a crash, a power cut or a kill)"))?;
+                operation.turn_back(
+                    Cause::Interrupted,
+                    Untrusted::new("it was cut short (a crash, a power cut or a kill)"),
+                )?;
             }
             operation.go_back()
         }

@@ -32,7 +32,9 @@ pub fn update(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcom
 fn attempt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> {
     match recover::settle(context, &app.name, lock)? {
         None => {}
-        Some(Outcome::StuckAlready { reason } | Outcome::Stuck { reason, .. }) => return Ok(Outcome::StuckAlready { reason }),
+        Some(Outcome::StuckAlready { reason } | Outcome::Stuck { reason, .. }) => {
+            return Ok(Outcome::StuckAlready { reason });
+        }
         Some(settled) => context.narrator.say(&settled.describe()),
     }
     let now = context.host.clock.now();
@@ -59,7 +61,9 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> 
             let reasons = reasons.iter().map(crate::gate::Reason::sentence).collect();
             run.hold(&mut state, candidate, reasons)
         }
-        Next::Gate(Decision::Apply { target, commit, .. }) => run.apply(&mut state, &Candidate { version: target, commit }),
+        Next::Gate(Decision::Apply { target, commit, .. }) => {
+            run.apply(&mut state, &Candidate { version: target, commit })
+        }
     }
 }
 
@@ -69,14 +73,19 @@ fn infrastructure(context: &Context<'_>, app: &App) -> Result<Option<String>> {
         let state = AppState::load(&context.host.dirs, before)?;
         let last = state.last_run.as_ref().map(|run| run.outcome.as_str());
         if state.stuck.is_some() || matches!(last, Some("rolled-back" | "stuck" | "stuck-already")) {
-            return Ok(Some(format!("infrastructure not healthy: `{before}`, which comes before it, is not as it should be")));
+            return Ok(Some(format!(
+                "infrastructure not healthy: `{before}`, which comes before it, is not as it should be"
+            )));
         }
         if let Some(before) = context.config.apps.get(before) {
             let deployer = deployer::open(context.host, before)?;
-            if let Observed::Present(deployment) = deployer.observe()? {
-                if matches!(deployment.state, Convergence::Died(_) | Convergence::Down) {
-                    return Ok(Some(format!("infrastructure not healthy: `{}`, which comes before it, does not run", before.name)));
-                }
+            if let Observed::Present(deployment) = deployer.observe()?
+                && matches!(deployment.state, Convergence::Died(_) | Convergence::Down)
+            {
+                return Ok(Some(format!(
+                    "infrastructure not healthy: `{}`, which comes before it, does not run",
+                    before.name
+                )));
             }
         }
     }
@@ -134,7 +143,8 @@ impl Run<'_> {
             self.save(state)?;
         }
         let Some(identity) = self.assessment.current() else { return Err(anyhow!("nothing is deployed")) };
-        let notes = skipped.iter().map(|skipped| format!("{} is not tried: {}", skipped.version, skipped.why)).collect();
+        let notes =
+            skipped.iter().map(|skipped| format!("{} is not tried: {}", skipped.version, skipped.why)).collect();
         Ok(Outcome::UpToDate { version: identity.version, notes })
     }
 

@@ -1,0 +1,269 @@
+//! What `/proc` says of processes. They come and go while it is read: what has vanished is left out.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::untrusted::Untrusted;
+
+/// A process that cannot be mistaken for a later one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Its number, in the namespace that `/proc` shows.
+    pub pid: i32,
+    /// When it began, in clock ticks since the boot.
+    pub start: u64,
+}
+
+/// The fields of `/proc/<pid>/stat` that are of use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// The process.
+    pub id: ProcessId,
+    /// Its parent's number.
+    pub parent: i32,
+    /// Whether it has ended, and is only waited for.
+    pub ended: bool,
+    /// The program's name.
+    pub name: Untrusted,
+}
+
+/// This boot's id.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// This process, as `/proc` numbers it: in a PID namespace that is not what `getpid` says.
+pub fn this_process() -> io::Result<ProcessId> {
+    let number = fs::read_link("/proc/self")?;
+    let pid = number.to_str().and_then(|text| text.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    stat(pid).map(|stat| stat.id).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// What is known of the process `pid`; `None` if there is none.
+#[must_use]
+pub fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name may hold spaces and parentheses: the last `)` ends it.
+fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+    let open = bytes.iter().position(|&byte| byte == b'(')?;
+    let close = bytes.iter().rposition(|&byte| byte == b')')?;
+    let pid = std::str::from_utf8(&bytes[..open]).ok()?.trim().parse().ok()?;
+    let rest: Vec<&str> = std::str::from_utf8(&bytes[close + 1..]).ok()?.split_ascii_whitespace().collect();
+    Some(Stat {
+        id: ProcessId { pid, start: rest.get(19)?.parse().ok()? },
+        parent: rest.get(1)?.parse().ok()?,
+        ended: matches!(*rest.first()?, "Z" | "X"),
+        name: Untrusted::from_bytes(bytes.get(open + 1..close)?, 64),
+    })
+}
+
+impl ProcessId {
+    /// Whether it still runs. One that has ended but was not waited for does not.
+    #[must_use]
+    pub fn runs(self) -> bool {
+        stat(self.pid).is_some_and(|stat| stat.id == self && !stat.ended)
+    }
+}
+
+/// Every process that has not ended.
+#[must_use]
+pub fn all() -> Vec<Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(stat).filter(|stat| !stat.ended).collect()
+}
+
+/// The environment with which `pid` was started; empty where we may not know.
+#[must_use]
+pub fn environment(pid: i32) -> Vec<Vec<u8>> {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// The user that `pid` runs as.
+#[must_use]
+pub fn user(pid: i32) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(format!("/proc/{pid}")).ok().map(|meta| meta.uid())
+}
+
+/// The PID namespace of `pid`; `None` where we may not know.
+#[must_use]
+pub fn pid_namespace(pid: i32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+}
+
+/// How `pid` uses something at or below one of `folders` (absolute, without links): open files, working directory,
+/// root, mapped files, or a mount of it in a mount namespace of its own. `None`: not at all, or we may not know.
+#[must_use]
+pub fn use_of(pid: i32, folders: &Folders) -> Option<String> {
+    let below = |path: &Path| folders.paths.iter().any(|folder| path.starts_with(folder));
+    let links = ["cwd", "root", "exe"].map(|name| PathBuf::from(format!("/proc/{pid}/{name}")));
+    for link in &links {
+        if fs::read_link(link).is_ok_and(|target| below(&target)) {
+            let name = link.file_name().unwrap_or_default().to_string_lossy();
+            return Some(format!("as its {name}"));
+        }
+    }
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+        if fs::read_link(entry.path()).is_ok_and(|target| below(&target)) {
+            return Some("as an open file".to_owned());
+        }
+    }
+    let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mapped = maps.split(|&byte| byte == b'\n').filter_map(|line| {
+        let at = line.iter().position(|&byte| byte == b'/')?;
+        Some(Path::new(std::ffi::OsStr::from_bytes(&line[at..])))
+    });
+    if mapped.into_iter().any(below) {
+        return Some("as a mapped file".to_owned());
+    }
+    if folders.own_mounts.is_some() && fs::read_link(format!("/proc/{pid}/ns/mnt")).ok() == folders.own_mounts {
+        return None;
+    }
+    let mounts = mounts(pid);
+    let bound = |mount: &Mount| {
+        folders.origins.iter().any(|(device, root)| mount.device == *device && mount.root.starts_with(root))
+    };
+    mounts.iter().any(bound).then(|| "as a mount".to_owned())
+}
+
+/// Folders whose users are looked for.
+#[derive(Debug)]
+pub struct Folders {
+    paths: Vec<PathBuf>,
+    /// Device, and path inside that file system: what a bind mount of the folder has as its root.
+    origins: Vec<(String, PathBuf)>,
+    own_mounts: Option<PathBuf>,
+}
+
+impl Folders {
+    /// Of those of `folders` that exist.
+    #[must_use]
+    pub fn new(folders: &[PathBuf]) -> Self {
+        let paths: Vec<PathBuf> = folders.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
+        let mounts = mounts_of("self");
+        let origin = |path: &PathBuf| {
+            let mount = mounts
+                .iter()
+                .rev()
+                .filter(|mount| path.starts_with(&mount.at))
+                .max_by_key(|mount| mount.at.as_os_str().len())?;
+            let inside = path.strip_prefix(&mount.at).ok()?;
+            Some((
+                mount.device.clone(),
+                if inside.as_os_str().is_empty() { mount.root.clone() } else { mount.root.join(inside) },
+            ))
+        };
+        Self {
+            origins: paths.iter().filter_map(origin).collect(),
+            paths,
+            own_mounts: fs::read_link("/proc/self/ns/mnt").ok(),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    device: String,
+    root: PathBuf,
+    at: PathBuf,
+}
+
+fn mounts(pid: i32) -> Vec<Mount> {
+    mounts_of(&pid.to_string())
+}
+
+fn mounts_of(process: &str) -> Vec<Mount> {
+    let table = fs::read(format!("/proc/{process}/mountinfo")).unwrap_or_default();
+    table.split(|&byte| byte == b'\n').filter_map(parse_mount).collect()
+}
+
+fn parse_mount(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|&byte| byte == b' ').skip(2);
+    let device = String::from_utf8(fields.next()?.to_vec()).ok()?;
+    let (root, at) = (unescape(fields.next()?), unescape(fields.next()?));
+    Some(Mount { device, root, at })
+}
+
+/// mountinfo writes space, tab, newline and backslash as `\ooo`.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| first == b'\\');
+        let value = octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(value.unwrap_or(first));
+        rest = if value.is_some() { &after[3..] } else { after };
+    }
+    PathBuf::from(std::ffi::OsStr::from_bytes(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_program_name_does_not_shift_the_fields() {
+        let line = b"42 (a) Z 1 (b)) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!((stat.id, stat.parent, stat.ended), (ProcessId { pid: 42, start: 12345 }, 7, false));
+        assert_eq!(stat.name.raw(), "a) Z 1 (b)");
+        assert!(parse_stat(b"").is_none() && parse_stat(b")(").is_none());
+    }
+
+    #[test]
+    fn mounts_with_spaces_are_read() {
+        let line = br"36 35 98:0 /mnt\0401 /mnt/a\134b rw - ext4 /dev/x rw";
+        assert_eq!(
+            parse_mount(line),
+            Some(Mount { device: "98:0".into(), root: "/mnt 1".into(), at: r"/mnt/a\b".into() })
+        );
+    }
+
+    #[test]
+    fn sees_open_files_working_directories_and_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders::new(&[dir.path().join("used"), dir.path().join("missing")]);
+        assert!(folders.is_empty());
+        fs::create_dir(dir.path().join("used")).unwrap();
+        fs::create_dir(dir.path().join("used2")).unwrap();
+        let folders = Folders::new(&[dir.path().join("used")]);
+        let me = this_process().unwrap().pid;
+        assert_eq!(use_of(me, &folders), None);
+        let neighbour = fs::File::create(dir.path().join("used2/file")).unwrap();
+        assert_eq!(use_of(me, &folders), None, "a longer name is another folder");
+        let file = fs::File::create(dir.path().join("used/file")).unwrap();
+        assert_eq!(use_of(me, &folders).as_deref(), Some("as an open file"));
+        drop((file, neighbour));
+        assert_eq!(use_of(me, &folders), None);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_does_not_run() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let id = stat(pid).unwrap().id;
+        rustix::process::waitid(
+            rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&child)),
+            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
+        )
+        .unwrap();
+        assert!(!id.runs(), "a zombie");
+        child.wait().unwrap();
+        assert!(!id.runs());
+        assert!(this_process().unwrap().runs());
+    }
+}

@@ -1,0 +1,36 @@
+//! The one module with `unsafe`: what neither the standard library nor rustix offers safely.
+#![expect(unsafe_code, reason = "kept in this one place; each use says why it is sound")]
+
+use std::fs;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+/// Lets no descriptor from `first` on reach a program that this process executes, whoever opened it.
+pub fn close_on_exec_from(first: i32) -> io::Result<()> {
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if fd < first {
+            continue;
+        }
+        // SAFETY: the descriptor is borrowed for one fcntl that neither closes nor reads it; if it is closed meanwhile
+        // (the one that lists the folder), the kernel answers EBADF.
+        match fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::CLOEXEC) {
+            Ok(()) | Err(rustix::io::Errno::BADF) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Moves this process (or, for a PID namespace, its next children) into new namespaces. `FILES` is not for this.
+pub fn unshare(namespaces: UnshareFlags) -> io::Result<()> {
+    let allowed = UnshareFlags::NEWPID | UnshareFlags::NEWNS | UnshareFlags::NEWUSER;
+    if !allowed.contains(namespaces) {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: only `FILES` can be unsound, and it was excluded above.
+    Ok(unsafe { unshare_unsafe(namespaces) }?)
+}

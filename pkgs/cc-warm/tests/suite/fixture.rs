@@ -1,0 +1,105 @@
+//! What the integration tests build on: a sandbox (the demo's), with cc-warm under test, that cleans up after itself.
+
+use std::path::Path;
+
+use assert_cmd::cargo::cargo_bin;
+use cc_warm::demo::maker::{Behaviour, Release};
+use cc_warm::demo::sandbox::{APP, Sandbox};
+use cc_warm::sys::command::Output;
+use serde_json::Value;
+
+/// A sandbox in which `1.0.0+1` runs, with two notes in data of format 1.
+pub(crate) struct Fixture {
+    pub(crate) sandbox: Sandbox,
+    _dir: tempfile::TempDir,
+}
+
+/// What cc-warm printed and how it ended, for messages.
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) text: String,
+}
+
+impl Ran {
+    pub(crate) fn of(output: &Output) -> Self {
+        let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
+        Self { code: output.status.code(), text }
+    }
+
+    /// Fails unless it exited with `code`.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{}", self.text);
+        self.text
+    }
+}
+
+/// What users wrote before any test begins.
+pub(crate) const NOTES: [&str; 2] = ["buy milk", "call home"];
+
+impl Fixture {
+    /// The sandbox, with nothing deployed yet.
+    pub(crate) fn empty() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let sandbox = Sandbox::new(dir.path(), &cargo_bin("cc-warm")).unwrap();
+        Self { sandbox, _dir: dir }
+    }
+
+    /// The sandbox, with `1.0.0+1` deployed and [`NOTES`] written.
+    pub(crate) fn running() -> Self {
+        let fixture = Self::empty();
+        fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
+        fixture.run(&["update"]).expect(0);
+        for note in NOTES {
+            fixture.sandbox.write_note(note).unwrap();
+        }
+        fixture
+    }
+
+    pub(crate) fn publish(&self, version: &str, format: u32, behaviour: Behaviour) {
+        self.sandbox.maker.publish(&Release { version, format, behaviour, note: None }).unwrap();
+    }
+
+    pub(crate) fn run(&self, words: &[&str]) -> Ran {
+        Ran::of(&self.sandbox.run(words).unwrap())
+    }
+
+    /// Runs cc-warm with fault rules (see `sys/fault.rs`).
+    pub(crate) fn run_with_fault(&self, fault: &str, words: &[&str]) -> Ran {
+        Ran::of(&self.sandbox.cc_warm(words).env("CC_WARM_FAULT", fault).run().unwrap())
+    }
+
+    /// A command's result as JSON.
+    pub(crate) fn json(&self, words: &[&str]) -> Value {
+        let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
+        let output = self.sandbox.run(&words).unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", Ran::of(&output).text))
+    }
+
+    /// What `status` says of the app.
+    pub(crate) fn status(&self) -> Value {
+        self.json(&["status"])["apps"][0].clone()
+    }
+
+    pub(crate) fn app_dir(&self) -> std::path::PathBuf {
+        self.sandbox.state_dir().join("apps").join(APP)
+    }
+
+    pub(crate) fn journal(&self) -> String {
+        std::fs::read_to_string(self.app_dir().join("journal.jsonl")).unwrap_or_default()
+    }
+
+    /// The version that answers, if any does and is well.
+    pub(crate) fn answering(&self) -> Option<String> {
+        let (status, body) = self.sandbox.get("/health").ok()?;
+        (status == 200).then(|| body.trim().strip_prefix("ok ").unwrap_or_default().to_owned())
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        if Path::new(&self.sandbox.config()).exists() {
+            let _ = self.sandbox.run(&["undeploy", APP, "--wait"]);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The integration tests: cc-warm as its users run it.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failure is how a test speaks")]
+
+mod crash;
+mod docs;
+mod fixture;
