@@ -1,309 +1,386 @@
 //! The bare mirror of a remote: cache, except for the commits that are pinned because they run or can be gone back to.
+//!
+//! Writers hold the mirror's lock. A refresh that fails leaves it as it was: git updates all refs or none, and a mirror
+//! that cannot be read is built anew beside the old one and exchanged with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::published::Published;
+use super::error::{FetchError, FetchErrorKind, shown};
+use super::published::{Published, Tag};
 use crate::identity::CommitId;
 use crate::sys::clock::Deadline;
-use crate::sys::git::{Files, Git};
-use crate::sys::untrusted::Untrusted;
-use crate::sys::{durable, fault, flock, random};
+use crate::sys::git::{Git, Reach, trust};
+use crate::sys::{durable, fault, flock};
 
-/// How long a remote may take to say what it has.
-const ASK: Duration = Duration::from_mins(1);
-/// How long it may take to send it.
-const FETCH: Duration = Duration::from_mins(5);
 /// For what touches only the disk.
-const LOCAL: Duration = Duration::from_mins(1);
-/// The most bytes that a recipe's tree may have.
-const TREE_CAP: usize = 128 << 20;
-/// The most bytes of a diff that are shown.
-const DIFF_CAP: usize = 256 << 10;
+pub(super) const LOCAL: Duration = Duration::from_mins(1);
+/// More tags than fit in this are no recipe.
+const TAGS_CAP: usize = 16 << 20;
 /// Every tag, and nothing else: no branch and no fork is a version.
 const TAGS: &str = "+refs/tags/*:refs/tags/*";
+/// Where pinned commits are kept.
+const PINS: &str = "refs/cc-warm/pin/";
+/// In a mirror that must be built anew.
+const DAMAGED: &str = "cc-warm-damaged";
 
 /// A mirror, which may not be there yet.
 #[derive(Debug, Clone)]
 pub struct Mirror {
     dir: PathBuf,
     remote: String,
-    files: Files,
 }
 
-/// One entry of a tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TreeEntry {
-    /// Its path, relative, of plain components.
-    pub path: PathBuf,
-    /// What it is.
-    pub mode: Mode,
-    /// The object.
-    pub id: CommitId,
-    /// Its size in bytes.
-    pub size: u64,
-}
-
-/// What a tree entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// A regular file.
-    File,
-    /// A regular file that may be run.
-    Program,
-    /// A symbolic link.
-    Link,
-    /// A commit of another repository.
-    Submodule,
-}
+/// Tag names and the objects they name, unpeeled.
+type Refs = BTreeMap<String, CommitId>;
 
 impl Mirror {
     /// The mirror of `remote` under `root`: its name, and a part of the remote's digest.
     #[must_use]
     pub fn at(root: &Path, remote: &str) -> Self {
         let name = remote.trim_end_matches('/').rsplit('/').next().unwrap_or_default().trim_end_matches(".git");
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' })
+            .take(40)
+            .collect();
         let digest = blake3::hash(remote.as_bytes()).to_hex();
-        let files =
-            if remote.starts_with('/') || remote.starts_with("file://") { Files::Allowed } else { Files::Refused };
-        Self { dir: root.join(format!("{name}-{}.git", &digest[..12])), remote: remote.to_owned(), files }
+        Self { dir: root.join(format!("{name}-{}.git", &digest[..12])), remote: remote.to_owned() }
+    }
+
+    /// The bare repository.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Asks the remote what it publishes now, and fetches what is new. An error leaves the mirror usable as it was.
-    pub fn refresh(&self) -> Result<Published> {
-        let asked = Git::new(None, "ls-remote", self.files)
-            .values([self.remote.as_str(), "refs/tags/*"])
-            .run(ASK)
-            .with_context(|| format!("the remote `{}` does not answer", self.remote))?;
-        let published = Published::parse(&asked.stdout);
-        if self.tags().is_ok_and(|known| known == published) {
+    pub fn refresh(&self, deadline: Deadline) -> Result<Published, FetchError> {
+        let reach = self.reach()?;
+        let asked = self.ask(&reach, deadline)?;
+        if let Some(published) = self.up_to_date(&asked) {
             return Ok(published);
         }
-        let root = self.dir.parent().context("a mirror has a folder")?;
-        durable::make_dir(root)?;
-        let _lock = flock::take(&self.dir.with_extension("lock"), Deadline::after(FETCH))?;
-        if self.dir.exists()
-            && self.fetch_into(&self.dir).is_ok()
-            && self.tags().is_ok_and(|tags| tags.versions == published.versions)
-        {
+        let _lock = self.lock(deadline)?;
+        // Whoever held the lock may have fetched it.
+        if let Some(published) = self.up_to_date(&asked) {
             return Ok(published);
         }
-        self.rebuild()?;
-        self.tags()
+        if self.is_damaged() {
+            self.rebuild(&reach, deadline)?;
+        } else {
+            match self.fetch_into(&self.dir, &reach, deadline) {
+                Ok(()) => {}
+                // Whose fault was it?
+                Err(error) if self.is_whole() => return Err(error),
+                Err(_) => self.rebuild(&reach, deadline)?,
+            }
+        }
+        // Not what was asked: what was fetched is newer.
+        self.published_offline().map_err(|error| self.local(&error))
     }
 
     /// What the mirror has, without asking the remote.
-    pub fn tags(&self) -> Result<Published> {
-        ensure!(self.dir.is_dir(), "the recipe was never fetched");
-        // The form of ls-remote: a line for the tag, and for an annotated one a line for what it names.
-        let format = "%(objectname)%09%(refname)%0a%(if)%(*objectname)%(then)%(*objectname)%09%(refname)^{}%(end)";
-        let refs = Git::new(Some(&self.dir), "for-each-ref", self.files)
-            .option(format!("--format={format}"))
-            .words(&["refs/tags"])
-            .run(LOCAL)?;
-        Ok(Published::parse(&refs.stdout))
+    pub fn published_offline(&self) -> Result<Published> {
+        ensure!(self.dir.is_dir(), "the recipe `{}` was never fetched", shown(&self.remote));
+        let (refs, kinds) = self.refs("refs/tags")?;
+        let objects: Vec<&CommitId> = refs.values().collect();
+        let commits = self.peel(&objects)?;
+        Ok(Published::new(refs.into_iter().zip(kinds).zip(commits).map(|(((name, _), kind), commit)| Tag {
+            name,
+            commit,
+            annotated: kind == "tag",
+        })))
     }
 
-    fn fetch_into(&self, dir: &Path) -> Result<()> {
-        Git::new(Some(dir), "fetch", self.files)
-            .words(&["--quiet", "--prune", "--no-tags", "--force", "--no-write-fetch-head", "--no-auto-maintenance"])
-            .values([self.remote.as_str(), TAGS])
-            .run(FETCH)
-            .with_context(|| format!("the recipe could not be fetched from `{}`", self.remote))?;
-        Ok(())
+    /// Whether it must be built anew; the next [`Mirror::refresh`] does so.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        !self.dir.is_dir() || self.dir.join(DAMAGED).exists() || self.refs("refs").is_err()
     }
 
-    /// A new mirror beside the old one, and then in its place. Pinned commits are taken over where they can be read.
-    fn rebuild(&self) -> Result<()> {
-        let new = self.dir.with_extension(format!("new-{}", random::id()?));
-        let made = self.build_at(&new);
-        if made.is_err() {
-            let _ = fs::remove_dir_all(&new);
-            return made;
+    /// Notes that it cannot be read, if that is so. `error` is what led to the question.
+    pub(super) fn suspect(&self, error: anyhow::Error) -> anyhow::Error {
+        if self.is_whole() {
+            return error;
         }
-        fault::point("recipe.mirror.replace")?;
-        let old = self.dir.with_extension(format!("old-{}", random::id()?));
-        if self.dir.exists() {
-            durable::rename(&self.dir, &old)?;
-        }
-        durable::rename(&new, &self.dir)?;
-        // Left-overs of any attempt: nobody else is here, the lock is ours.
-        let prefix = self.dir.file_stem().map(|stem| format!("{}.", stem.to_string_lossy())).unwrap_or_default();
-        for entry in fs::read_dir(self.dir.parent().unwrap_or(Path::new("/")))? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.strip_prefix(&prefix).is_some_and(|rest| rest.starts_with("old-") || rest.starts_with("new-")) {
-                fs::remove_dir_all(&path)?;
-            }
-        }
-        Ok(())
+        let _ = fs::write(self.dir.join(DAMAGED), b"");
+        error.context("the mirror of the recipe is damaged; it is built anew by the next fetch")
     }
 
-    fn build_at(&self, new: &Path) -> Result<()> {
-        Git::new(None, "init", Files::Refused).words(&["--bare", "--quiet", "--template="]).values([new]).run(LOCAL)?;
-        self.fetch_into(new)?;
-        if self.dir.exists() {
-            let pins = Git::new(Some(new), "fetch", Files::Allowed)
-                .words(&["--quiet", "--no-tags", "--no-write-fetch-head"])
-                .values(
-                    [self.dir.as_os_str().as_bytes(), b"+refs/cc-warm/*:refs/cc-warm/*"]
-                        .map(std::ffi::OsStr::from_bytes),
-                )
-                .run(FETCH);
-            if let Err(error) = pins {
-                tracing::warn!(mirror = %self.dir.display(), "a damaged mirror was rebuilt without its pins: {error}");
-            }
-        }
-        rustix::fs::syncfs(File::open(new)?)?;
-        Ok(())
+    /// Whether every commit that a ref names is there with all that it needs.
+    fn is_whole(&self) -> bool {
+        let fsck = Git::new(Some(&self.dir), "fsck", &Reach::Nothing).words(&["--no-dangling", "--no-progress"]);
+        !self.is_damaged() && fsck.run(LOCAL).is_ok()
     }
 
     /// Keeps `commit` in the mirror, even if its tag moves or vanishes.
     pub fn pin(&self, commit: &CommitId) -> Result<()> {
-        Git::new(Some(&self.dir), "update-ref", self.files)
-            .values([format!("refs/cc-warm/pin/{commit}"), commit.to_string()])
-            .run(LOCAL)
-            .with_context(|| format!("commit {} cannot be kept", commit.short()))?;
+        let _lock = self.lock(Deadline::after(LOCAL))?;
+        self.update_refs(&format!("update {PINS}{commit} {commit}\n"))
+            .with_context(|| format!("commit {} cannot be kept", commit.short()))
+    }
+
+    /// Keeps exactly these commits: those of all apps that share the mirror. Gives those that it does not have.
+    pub fn keep_pins(&self, commits: &[CommitId]) -> Result<Vec<CommitId>> {
+        let _lock = self.lock(Deadline::after(LOCAL))?;
+        let wanted: BTreeSet<&CommitId> = commits.iter().collect();
+        let (pinned, _) = self.refs(PINS.trim_end_matches('/'))?;
+        let pinned: BTreeSet<CommitId> = pinned.into_values().collect();
+        let new: Vec<&CommitId> = wanted.iter().copied().filter(|commit| !pinned.contains(*commit)).collect();
+        let found = self.peel(&new)?;
+        let mut changes = String::new();
+        let mut missing = Vec::new();
+        for (commit, found) in new.into_iter().zip(found) {
+            if found.as_ref() == Some(commit) {
+                changes.push_str(&format!("update {PINS}{commit} {commit}\n"));
+            } else {
+                missing.push(commit.clone());
+            }
+        }
+        for commit in pinned.iter().filter(|commit| !wanted.contains(commit)) {
+            changes.push_str(&format!("delete {PINS}{commit}\n"));
+        }
+        self.update_refs(&changes)?;
+        Ok(missing)
+    }
+
+    /// The commits that are pinned.
+    pub fn pins(&self) -> Result<BTreeSet<CommitId>> {
+        Ok(self.refs(PINS.trim_end_matches('/'))?.0.into_values().collect())
+    }
+
+    fn update_refs(&self, changes: &str) -> Result<()> {
+        if !changes.is_empty() {
+            Git::new(Some(&self.dir), "update-ref", &Reach::Nothing).words(&["--stdin"]).stdin(changes).run(LOCAL)?;
+        }
         Ok(())
     }
 
-    /// Every entry of `commit`'s tree below `paths` (all of it, if there are none), submodules too.
-    pub fn tree(&self, commit: &CommitId, paths: &[&str]) -> Result<Vec<TreeEntry>> {
-        let listing = Git::new(Some(&self.dir), "ls-tree", self.files)
-            .words(&["-r", "-l", "-z", "--full-tree"])
-            .values(std::iter::once(commit.as_str()).chain(paths.iter().copied()))
-            .run(LOCAL)
-            .with_context(|| format!("commit {} cannot be read", commit.short()))?;
-        listing.stdout.split(|&byte| byte == 0).filter(|line| !line.is_empty()).map(parse_entry).collect()
+    /// What the remote says, if the mirror has just that.
+    fn up_to_date(&self, asked: &Refs) -> Option<Published> {
+        if self.dir.join(DAMAGED).exists() || self.refs("refs/tags").ok()?.0 != *asked {
+            return None;
+        }
+        self.published_offline().ok()
     }
 
-    /// The contents of `ids`, in their order.
-    pub fn objects(&self, ids: &[&CommitId]) -> Result<Vec<Vec<u8>>> {
-        if ids.is_empty() {
+    fn ask(&self, reach: &Reach, deadline: Deadline) -> Result<Refs, FetchError> {
+        let git = Git::new(None, "ls-remote", reach).words(&["--quiet", "--tags", "--refs"]).values([&self.remote]);
+        let answer = git
+            .cap(TAGS_CAP + 1)
+            .run(deadline.left())
+            .map_err(|error| FetchError::from_git(&self.remote, &error))?
+            .stdout;
+        let nonsense = |words: &str| FetchError::new(&self.remote, FetchErrorKind::Nonsense, words);
+        if answer.len() > TAGS_CAP {
+            return Err(nonsense("there are too many tags"));
+        }
+        let mut refs = Refs::new();
+        for line in answer.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            let line = String::from_utf8_lossy(line);
+            let (id, name) = line.split_once('\t').ok_or_else(|| nonsense("an answer that is no list of tags"))?;
+            let id = id.parse().map_err(|_| nonsense("object ids that are not SHA-1"))?;
+            if let Some(name) = name.strip_prefix("refs/tags/") {
+                refs.insert(name.to_owned(), id);
+            }
+        }
+        Ok(refs)
+    }
+
+    /// The refs below `prefix`, by what follows it, and the kind of object that each names.
+    fn refs(&self, prefix: &str) -> Result<(Refs, Vec<String>)> {
+        let git = Git::new(Some(&self.dir), "for-each-ref", &Reach::Nothing)
+            .words(&["--format=%(objectname) %(objecttype) %(refname)"])
+            .values([prefix]);
+        let listing = git.cap(TAGS_CAP + 1).run(LOCAL)?.stdout;
+        ensure!(listing.len() <= TAGS_CAP, "the mirror has too many tags");
+        let mut refs = BTreeMap::new();
+        for line in listing.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            let line = String::from_utf8_lossy(line);
+            let mut words = line.splitn(3, ' ');
+            let (Some(id), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else {
+                bail!("git's list of refs cannot be read");
+            };
+            let name = name.strip_prefix(prefix).unwrap_or(name).trim_start_matches('/');
+            refs.insert(name.to_owned(), (id.parse()?, kind.to_owned()));
+        }
+        let kinds = refs.values().map(|(_, kind)| kind.clone()).collect();
+        Ok((refs.into_iter().map(|(name, (id, _))| (name, id)).collect(), kinds))
+    }
+
+    /// The commit that each of `objects` names in the end: itself, or what a tag of tags names.
+    fn peel(&self, objects: &[&CommitId]) -> Result<Vec<Option<CommitId>>> {
+        if objects.is_empty() {
             return Ok(Vec::new());
         }
-        let asked: String = ids.iter().map(|id| format!("{id}\n")).collect();
-        let answer = Git::new(Some(&self.dir), "cat-file", self.files)
-            .words(&["--batch"])
-            .stdin(asked)
-            .cap(TREE_CAP)
-            .run(LOCAL)?;
-        let mut rest = answer.stdout.as_slice();
-        let mut all = Vec::with_capacity(ids.len());
-        for id in ids {
-            let end = rest.iter().position(|&byte| byte == b'\n').context("git's answer ends early")?;
-            let header = String::from_utf8_lossy(&rest[..end]);
-            let size = header.rsplit(' ').next().and_then(|size| size.parse::<usize>().ok());
-            let size =
-                size.filter(|_| header.starts_with(id.as_str())).with_context(|| format!("object {id} is missing"))?;
-            let content = rest.get(end + 1..end + 1 + size).context("the recipe is too large")?;
-            all.push(content.to_vec());
-            rest = rest.get(end + 2 + size..).unwrap_or_default();
-        }
-        Ok(all)
+        let asked: String = objects.iter().map(|id| format!("{id}^{{commit}}\n")).collect();
+        let git = Git::new(Some(&self.dir), "cat-file", &Reach::Nothing)
+            .words(&["--batch-check=%(objectname) %(objecttype)"]);
+        let answer = git.stdin(asked).cap(TAGS_CAP).run(LOCAL)?.stdout;
+        let answer = String::from_utf8_lossy(&answer);
+        let commits: Vec<_> =
+            answer.lines().map(|line| line.strip_suffix(" commit").and_then(|id| id.parse().ok())).collect();
+        ensure!(commits.len() == objects.len(), "git's answer ends early");
+        Ok(commits)
     }
 
-    /// The regular file at `path` in `commit`, of at most `cap` bytes; `None` if there is none.
-    pub fn blob(&self, commit: &CommitId, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
-        let entries = self.tree(commit, &[path])?;
-        let Some(entry) = entries.iter().find(|entry| entry.path == Path::new(path)) else { return Ok(None) };
-        ensure!(matches!(entry.mode, Mode::File | Mode::Program), "`{path}` is not a regular file in the recipe");
-        ensure!(entry.size <= cap, "`{path}` has {} bytes, more than {cap}", entry.size);
-        Ok(self.objects(&[&entry.id])?.pop())
+    fn fetch_into(&self, dir: &Path, reach: &Reach, deadline: Deadline) -> Result<(), FetchError> {
+        fault::point("recipe.mirror.fetch").map_err(|error| self.local(&error.into()))?;
+        Git::new(Some(dir), "fetch", reach)
+            .words(&["--quiet", "--atomic", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-gc"])
+            .words(&["--no-recurse-submodules", "--no-show-forced-updates"])
+            .values([self.remote.as_str(), TAGS])
+            .run(deadline.left())
+            .map_err(|error| FetchError::from_git(&self.remote, &error))?;
+        Ok(())
     }
 
-    /// Writes `commit`'s tree to the new folder `dest`, durably and all or nothing: as the objects are, with no filter, no
-    /// attribute and no line ending changed. Readable by all: the code is public, and its app runs as another user.
-    pub fn export(&self, commit: &CommitId, dest: &Path) -> Result<()> {
-        let entries = self.tree(commit, &[])?;
-        let total: u64 = entries.iter().map(|entry| entry.size).sum();
-        ensure!(total < TREE_CAP as u64 / 2, "the recipe has {total} bytes, which is too large");
-        let ids: Vec<&CommitId> = entries.iter().map(|entry| &entry.id).collect();
-        if entries.iter().any(|entry| entry.mode == Mode::Submodule) {
-            bail!("the recipe has submodules, which are not fetched");
-        }
-        let contents = self.objects(&ids)?;
-        let new = dest.with_extension(format!("new-{}", random::id()?));
-        let write = || -> Result<()> {
-            let mut made: BTreeSet<PathBuf> = BTreeSet::new();
-            make_public_dir(&new)?;
-            for (entry, content) in entries.iter().zip(&contents) {
-                let mut folder = new.clone();
-                for part in entry.path.parent().into_iter().flat_map(Path::components) {
-                    folder.push(part);
-                    if made.insert(folder.clone()) {
-                        make_public_dir(&folder)?;
-                    }
-                }
-                write_entry(&new.join(&entry.path), entry.mode, content)?;
+    /// A new mirror beside the old one, and then in its place. Pinned commits are taken over where they can be read.
+    fn rebuild(&self, reach: &Reach, deadline: Deadline) -> Result<(), FetchError> {
+        let local = |error: anyhow::Error| self.local(&error);
+        let root = self.dir.parent().unwrap_or(Path::new("/"));
+        self.remove_leftovers(root).map_err(local)?;
+        let new = tempfile::Builder::new()
+            .prefix(&self.leftover_prefix())
+            .tempdir_in(root)
+            .map_err(|error| local(error.into()))?;
+        Git::new(None, "init", &Reach::Nothing)
+            .words(&["--bare", "--quiet", "--template=", "--object-format=sha1"])
+            .values([new.path()])
+            .run(LOCAL)
+            .map_err(|error| local(error.into()))?;
+        self.fetch_into(new.path(), reach, deadline)?;
+        let replace = || -> Result<()> {
+            if self.dir.is_dir() {
+                self.take_over_pins(new.path());
             }
-            rustix::fs::syncfs(File::open(&new)?)?;
+            rustix::fs::syncfs(File::open(new.path())?)?;
+            fault::point("recipe.mirror.replace")?;
+            match renameat_with(CWD, new.path(), CWD, &self.dir, RenameFlags::EXCHANGE) {
+                // The old one now has the temporary name, and goes with it.
+                Ok(()) => durable::sync_dir(root),
+                Err(rustix::io::Errno::NOENT) => durable::rename(&new.keep(), &self.dir),
+                // No exchange here: for a moment there is no mirror, which is then fetched again.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                    fs::remove_dir_all(&self.dir)?;
+                    durable::rename(&new.keep(), &self.dir)
+                }
+                Err(error) => Err(error).with_context(|| format!("cannot replace `{}`", self.dir.display())),
+            }
+        };
+        replace().map_err(local)
+    }
+
+    /// Copies what is pinned in this mirror to the one at `new`, one by one: what is damaged does not keep the rest back.
+    fn take_over_pins(&self, new: &Path) {
+        let mut lost = Vec::new();
+        let other = Self { dir: new.to_owned(), remote: self.remote.clone() };
+        for pin in self.pins_by_name() {
+            let has = other.peel(&[&pin]).is_ok_and(|found| found == [Some(pin.clone())]);
+            let change = format!("update {PINS}{pin} {pin}\n");
+            if (has || self.copy_commit(&pin, new).is_ok()) && other.update_refs(&change).is_ok() {
+                continue;
+            }
+            lost.push(pin.short().to_owned());
+        }
+        if !lost.is_empty() {
+            let mirror = self.dir.display();
+            tracing::warn!(%mirror, "the mirror was damaged; these commits could not be kept: {}", lost.join(", "));
+        }
+    }
+
+    /// `commit` and all that it needs, from this mirror's objects, whatever state its refs are in.
+    fn copy_commit(&self, commit: &CommitId, new: &Path) -> Result<()> {
+        let pack = Git::new(Some(&self.dir), "pack-objects", &Reach::Nothing)
+            .words(&["--stdout", "--revs", "--quiet"])
+            .stdin(format!("{commit}\n"))
+            .cap(PACK_CAP + 1)
+            .run(LOCAL)?
+            .stdout;
+        ensure!(pack.len() <= PACK_CAP, "the commit is too large");
+        Git::new(Some(new), "index-pack", &Reach::Nothing).words(&["--stdin", "--strict"]).stdin(pack).run(LOCAL)?;
+        Ok(())
+    }
+
+    /// What is pinned, as the names of refs say it, even where git cannot read the mirror any more.
+    fn pins_by_name(&self) -> BTreeSet<CommitId> {
+        let mut names: Vec<String> = Vec::new();
+        if let Ok(entries) = fs::read_dir(self.dir.join(PINS)) {
+            names.extend(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()));
+        }
+        if let Ok(packed) = fs::read(self.dir.join("packed-refs")) {
+            let lines = String::from_utf8_lossy(&packed);
+            names.extend(lines.lines().filter_map(|line| Some(line.split_once(PINS)?.1.to_owned())));
+        }
+        names.iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// How to reach the remote; for a path, with a file that lets git read what somebody else owns.
+    fn reach(&self) -> Result<Reach, FetchError> {
+        let path = self.remote.strip_prefix("file://").unwrap_or(&self.remote);
+        if self.remote.chars().any(char::is_control) || path.starts_with('-') {
+            return Err(FetchError::new(&self.remote, FetchErrorKind::Unsupported, ""));
+        }
+        if self.remote.starts_with("https://") || self.remote.starts_with("ssh://") {
+            return Ok(Reach::Network);
+        }
+        if !path.starts_with('/') {
+            return Err(FetchError::new(&self.remote, FetchErrorKind::Unsupported, ""));
+        }
+        let trusted = self.dir.with_extension("trust");
+        let wanted = trust(Path::new(path));
+        let write = || -> Result<()> {
+            if durable::read(&trusted)?.as_deref() != Some(&wanted) {
+                durable::make_dir(trusted.parent().unwrap_or(Path::new("/")))?;
+                durable::replace(&trusted, &wanted)?;
+            }
             Ok(())
         };
-        if let Err(error) = write() {
-            let _ = fs::remove_dir_all(&new);
-            return Err(error)
-                .with_context(|| format!("commit {} cannot be written to `{}`", commit.short(), dest.display()));
-        }
-        durable::rename(&new, dest)
+        write().map_err(|error| self.local(&error))?;
+        Ok(Reach::Path(trusted))
     }
 
-    /// What differs from `from` to `to`, for people; cut off where it is long.
-    pub fn diff(&self, from: &CommitId, to: &CommitId) -> Result<Untrusted> {
-        let diff = Git::new(Some(&self.dir), "diff", self.files)
-            .words(&["--no-color", "--no-ext-diff", "--no-textconv", "--no-renames"])
-            .cap(DIFF_CAP)
-            .values([from.as_str(), to.as_str()])
-            .run(LOCAL)?;
-        let mut text = String::from_utf8_lossy(&diff.stdout).into_owned();
-        if diff.stdout.len() >= DIFF_CAP {
-            text.push_str("\n… and more\n");
+    fn lock(&self, deadline: Deadline) -> Result<File, FetchError> {
+        let path = self.dir.with_extension("lock");
+        let make = || durable::make_dir(path.parent().unwrap_or(Path::new("/")));
+        make().map_err(|error| self.local(&error))?;
+        flock::take(&path, deadline).map_err(|error| {
+            let kind = if deadline.is_over() { FetchErrorKind::Busy } else { FetchErrorKind::Local };
+            FetchError::new(&self.remote, kind, format!("{error:#}"))
+        })
+    }
+
+    fn leftover_prefix(&self) -> String {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        format!(".{name}.new-")
+    }
+
+    /// Removes what rebuilds that were cut short left. The lock is held: nobody else is at it.
+    fn remove_leftovers(&self, root: &Path) -> Result<()> {
+        let prefix = self.leftover_prefix();
+        for entry in fs::read_dir(root)? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)) {
+                match fs::remove_dir_all(&path) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                    _ => {}
+                }
+            }
         }
-        Ok(Untrusted::new(text))
+        Ok(())
+    }
+
+    fn local(&self, error: &anyhow::Error) -> FetchError {
+        FetchError::new(&self.remote, FetchErrorKind::Local, format!("{error:#}"))
     }
 }
 
-fn parse_entry(line: &[u8]) -> Result<TreeEntry> {
-    let tab = line.iter().position(|&byte| byte == b'\t').context("git's listing has no path")?;
-    let head = String::from_utf8_lossy(&line[..tab]);
-    let mut words = head.split_ascii_whitespace();
-    let mode = match words.next() {
-        Some("100644" | "100664") => Mode::File,
-        Some("100755") => Mode::Program,
-        Some("120000") => Mode::Link,
-        Some("160000") => Mode::Submodule,
-        other => bail!("git's listing has the mode {other:?}"),
-    };
-    let id = words.nth(1).unwrap_or_default().parse()?;
-    let size = words.next().and_then(|size| size.parse().ok()).unwrap_or(0);
-    let path = PathBuf::from(std::ffi::OsStr::from_bytes(&line[tab + 1..]));
-    // git refuses such trees, too; what is written by them as root must not depend on that.
-    let plain =
-        path.components().all(|part| matches!(part, Component::Normal(name) if !name.eq_ignore_ascii_case(".git")));
-    ensure!(plain, "the recipe has the path `{}`", Untrusted::new(path.to_string_lossy()).terminal());
-    Ok(TreeEntry { path, mode, id, size })
-}
-
-fn make_public_dir(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().mode(0o755).create(path).with_context(|| format!("cannot make `{}`", path.display()))
-}
-
-fn write_entry(path: &Path, mode: Mode, content: &[u8]) -> Result<()> {
-    let bits = match mode {
-        Mode::File => 0o644,
-        Mode::Program => 0o755,
-        Mode::Link => return Ok(symlink(std::ffi::OsStr::from_bytes(content), path)?),
-        Mode::Submodule => bail!("a submodule"),
-    };
-    // Never through a link: every name is new.
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(bits).open(path)?;
-    file.write_all(content)?;
-    Ok(())
-}
+/// The most bytes of a pinned commit's history that are carried over from a damaged mirror.
+const PACK_CAP: usize = 256 << 20;

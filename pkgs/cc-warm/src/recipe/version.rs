@@ -40,6 +40,13 @@ impl Version {
         let (from, to) = (&self.recipe, &other.recipe);
         from.major != to.major || (from.major == 0 && from.minor != to.minor)
     }
+
+    /// Whether `self` lies on the way from `from` to `to`: after the one, up to the other, by the recipe's version. Of
+    /// versions that differ from `from` only in their upstream, `to` alone does. Back-ports count by their number.
+    #[must_use]
+    pub fn is_on_the_way(&self, from: &Self, to: &Self) -> bool {
+        from != to && (self == to || (self.recipe > from.recipe && self.recipe <= to.recipe))
+    }
 }
 
 impl FromStr for Version {

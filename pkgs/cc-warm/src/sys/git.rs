@@ -1,48 +1,105 @@
 //! The one function that builds every git argv.
 //!
-//! No user or system configuration, no hooks, filters, submodules, LFS or prompts; protocols https and ssh, and `file` for
-//! configured paths; no background maintenance, so that no child outlives us. Values stand only after
-//! `--end-of-options`, or are ids and refs that were checked.
+//! No user or system configuration, no hooks, filters, submodules, LFS or prompts; protocols https and ssh, and `file`
+//! only for configured paths; no background maintenance and no shared ssh connection, so that no child outlives us.
+//! Values stand only after `--end-of-options`. Who runs it kills it, group and all, at its deadline ([`super::command`]).
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::command::{CommandError, Output, Program};
 
-/// Settings that hold for every call.
+/// Settings of every call. They outrank what a repository's own configuration says. They travel in the environment, so
+/// that a command line in an error message can be read.
 const SETTINGS: &[&str] = &[
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
+    "advice.detachedHead=false",
+    "core.alternateRefsCommand=false",
+    "core.askPass=false",
     "core.attributesFile=/dev/null",
-    "core.excludesFile=/dev/null",
-    "core.symlinks=true",
     "core.autocrlf=false",
+    // What is larger is no text: neither diffed nor held in memory as deltas.
+    "core.bigFileThreshold=1m",
+    "core.excludesFile=/dev/null",
+    "core.fsmonitor=false",
+    "core.fsync=committed",
+    "core.hooksPath=/dev/null",
     "core.logAllRefUpdates=false",
+    "core.pager=cat",
+    "core.symlinks=true",
     "credential.helper=",
-    "gc.auto=0",
-    "maintenance.auto=false",
+    "diff.external=",
+    "fetch.fsckObjects=true",
     "fetch.recurseSubmodules=false",
+    // One pack a fetch: one file to sync.
+    "fetch.unpackLimit=1",
     "fetch.writeCommitGraph=false",
-    "transfer.fsckObjects=true",
-    "submodule.recurse=false",
-    "protocol.allow=never",
-    "protocol.https.allow=always",
-    "protocol.ssh.allow=always",
+    "filter.lfs.process=",
+    "filter.lfs.smudge=",
+    "gc.auto=0",
     "http.followRedirects=initial",
     "http.lowSpeedLimit=1",
     "http.lowSpeedTime=30",
+    "init.defaultBranch=none",
+    "init.defaultRefFormat=files",
+    "maintenance.auto=false",
     "safe.bareRepository=all",
     "safe.directory=*",
+    "submodule.recurse=false",
+    "transfer.fsckObjects=true",
+    // Old repositories have these; they harm nobody.
+    "fetch.fsck.badTimezone=warn",
+    "fetch.fsck.missingSpaceBeforeDate=warn",
+    "fetch.fsck.zeroPaddedFilemode=warn",
 ];
 
-/// Whether a call may read repositories by path: only for remotes that the configuration names as a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Files {
-    /// `file` is one more protocol.
-    Allowed,
-    /// It is not.
-    Refused,
+/// The environment of every call.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("GIT_ASKPASS", "false"),
+    ("GIT_ATTR_NOSYSTEM", "1"),
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+    ("GIT_LFS_SKIP_SMUDGE", "1"),
+    ("GIT_LITERAL_PATHSPECS", "1"),
+    ("GIT_NO_REPLACE_OBJECTS", "1"),
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    ("GIT_PROTOCOL_FROM_USER", "0"),
+    ("GIT_SSH_COMMAND", SSH),
+    ("GIT_SSH_VARIANT", "ssh"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("HOME", "/nonexistent"),
+    ("LC_ALL", "C"),
+    ("SSH_ASKPASS", "false"),
+    ("SSH_ASKPASS_REQUIRE", "never"),
+    ("XDG_CONFIG_HOME", "/nonexistent"),
+];
+
+/// No prompts, no connection that is shared or outlives us, nothing forwarded, no command of the user's configuration.
+const SSH: &str = "ssh -oBatchMode=yes -oControlMaster=no -oControlPath=none -oControlPersist=no -oClearAllForwardings=yes \
+                   -oForwardAgent=no -oForwardX11=no -oPermitLocalCommand=no -oConnectTimeout=20";
+
+/// What of our own environment a transport may need: an agent, certificates, a proxy.
+const PASSED_ON: &[&str] = &[
+    "GIT_SSL_CAINFO",
+    "HTTPS_PROXY",
+    "NIX_SSL_CERT_FILE",
+    "NO_PROXY",
+    "SSH_AUTH_SOCK",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "https_proxy",
+    "no_proxy",
+];
+
+/// What a call may reach besides the repository it works in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing.
+    Nothing,
+    /// A remote by https or ssh.
+    Network,
+    /// A repository on this machine that the configuration names. git refuses one that belongs to somebody else unless a
+    /// *file* names it ([`trust`]): what stands on the command line does not get to the process that reads it.
+    Path(PathBuf),
 }
 
 /// One call of git.
@@ -54,43 +111,38 @@ pub struct Git {
 impl Git {
     /// `git <subcommand>` in the bare repository `dir` (or, without one, nowhere).
     #[must_use]
-    pub fn new(dir: Option<&Path>, subcommand: &str, files: Files) -> Self {
-        let mut program = Program::new("git")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_ATTR_NOSYSTEM", "1")
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_ASKPASS", "false")
-            .env("SSH_ASKPASS", "false")
-            .env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ControlMaster=no -o ControlPath=none -o ConnectTimeout=20")
-            .env("GIT_NO_REPLACE_OBJECTS", "1")
-            .env("GIT_OPTIONAL_LOCKS", "0")
-            .env("GIT_LFS_SKIP_SMUDGE", "1")
-            .env("LC_ALL", "C")
-            .env("HOME", "/nonexistent")
-            .env_from_ours("SSH_AUTH_SOCK")
-            .env_from_ours("SSL_CERT_FILE")
-            .env_from_ours("GIT_SSL_CAINFO")
-            .env_from_ours("NIX_SSL_CERT_FILE")
-            .env_from_ours("HTTPS_PROXY")
-            .env_from_ours("https_proxy")
-            .env_from_ours("NO_PROXY")
-            .env_from_ours("no_proxy");
-        for setting in SETTINGS {
-            program = program.arg("-c").arg(setting);
+    pub fn new(dir: Option<&Path>, subcommand: &str, reach: &Reach) -> Self {
+        let mut program = Program::new("git");
+        for (key, value) in ENVIRONMENT {
+            program = program.env(key, value);
         }
-        if files == Files::Allowed {
-            program = program.args(["-c", "protocol.file.allow=always"]);
+        for key in PASSED_ON {
+            program = program.env_from_ours(key);
         }
-        if let Some(dir) = dir {
-            program = program.arg("--git-dir").arg(dir);
+        let (protocols, global) = match reach {
+            // Not empty: an empty list would be read as none given by some versions.
+            Reach::Nothing => ("none", Path::new("/dev/null")),
+            Reach::Network => ("https:ssh", Path::new("/dev/null")),
+            Reach::Path(trusted) => ("file", trusted.as_path()),
+        };
+        program = program.env("GIT_ALLOW_PROTOCOL", protocols).env("GIT_CONFIG_GLOBAL", global);
+        // Nowhere: not in a repository that happens to lie around us, either.
+        program = match dir {
+            Some(dir) => program.arg("--git-dir").arg(dir).cwd(dir),
+            None => program.env("GIT_CEILING_DIRECTORIES", "/").cwd("/"),
+        };
+        program = program.env("GIT_CONFIG_COUNT", SETTINGS.len().to_string());
+        for (number, setting) in SETTINGS.iter().enumerate() {
+            let (key, value) = setting.split_once('=').unwrap_or((setting, ""));
+            program =
+                program.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
         }
-        Self { program: program.arg(subcommand) }
+        Self { program: program.args(["--no-pager", subcommand]) }
     }
 
     /// Adds fixed words: options and the like, never foreign text.
     #[must_use]
-    pub fn words(self, words: &[&str]) -> Self {
+    pub fn words(self, words: &[&'static str]) -> Self {
         Self { program: self.program.args(words) }
     }
 
@@ -100,22 +152,10 @@ impl Git {
         Self { program: self.program.arg("--end-of-options").args(values) }
     }
 
-    /// One argument that is an option with a value in it, such as `--prefix=…`.
-    #[must_use]
-    pub fn option(self, option: impl AsRef<OsStr>) -> Self {
-        Self { program: self.program.arg(option) }
-    }
-
     /// Feeds stdin.
     #[must_use]
     pub fn stdin(self, bytes: impl Into<Vec<u8>>) -> Self {
         Self { program: self.program.stdin(bytes) }
-    }
-
-    /// Sets a variable.
-    #[must_use]
-    pub fn env(self, key: &str, value: impl AsRef<OsStr>) -> Self {
-        Self { program: self.program.env(key, value) }
     }
 
     /// Keeps at most so many bytes of output.
@@ -136,32 +176,171 @@ impl Git {
     }
 }
 
+/// The content of a configuration file that lets git read the repository at `path` (with or without work tree), whoever
+/// owns it, and no other.
+#[must_use]
+pub fn trust(path: &Path) -> Vec<u8> {
+    let mut text = b"[safe]\n".to_vec();
+    let mut paths = vec![path.to_owned()];
+    paths.extend(std::fs::canonicalize(path));
+    for path in paths {
+        let with_suffix = {
+            let mut name = path.clone().into_os_string();
+            name.push(".git");
+            PathBuf::from(name)
+        };
+        for path in [path.clone(), path.join(".git"), with_suffix] {
+            text.extend_from_slice(b"\tdirectory = \"");
+            for &byte in path.as_os_str().as_encoded_bytes() {
+                match byte {
+                    b'"' | b'\\' => text.extend_from_slice(&[b'\\', byte]),
+                    b'\n' => text.extend_from_slice(b"\\n"),
+                    byte => text.push(byte),
+                }
+            }
+            text.extend_from_slice(b"\"\n");
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
+    const TIME: Duration = Duration::from_secs(20);
+
     #[test]
-    fn values_cannot_be_options_and_files_are_refused_unless_configured() {
-        let line = |files| {
-            Git::new(Some(Path::new("/m")), "ls-remote", files)
-                .words(&["--tags"])
-                .values(["--upload-pack=evil"])
-                .display()
-        };
-        let refused = line(Files::Refused);
-        assert!(refused.ends_with("--git-dir /m ls-remote --tags --end-of-options --upload-pack=evil"), "{refused}");
-        assert!(refused.contains("-c protocol.allow=never") && !refused.contains("protocol.file"), "{refused}");
-        assert!(line(Files::Allowed).contains("-c protocol.file.allow=always"));
+    fn builds_these_command_lines() {
+        let mirror = Some(Path::new("/m"));
+        let table = [
+            (
+                Git::new(None, "ls-remote", &Reach::Network).words(&["--tags"]).values(["https://h/r"]),
+                "git --no-pager ls-remote --tags --end-of-options https://h/r",
+            ),
+            (
+                Git::new(mirror, "fetch", &Reach::Network).values(["--upload-pack=evil", "+refs/tags/*:refs/tags/*"]),
+                "git --git-dir /m --no-pager fetch --end-of-options --upload-pack=evil +refs/tags/*:refs/tags/*",
+            ),
+            (
+                Git::new(mirror, "cat-file", &Reach::Nothing).words(&["--batch"]),
+                "git --git-dir /m --no-pager cat-file --batch",
+            ),
+        ];
+        for (git, expected) in table {
+            assert_eq!(git.display(), expected);
+        }
+    }
+
+    fn repository() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let init = Git::new(None, "init", &Reach::Nothing).words(&["--bare", "--quiet", "--template="]);
+        init.values([dir.path()]).run(TIME).unwrap();
+        dir
     }
 
     #[test]
-    fn a_path_is_not_read_unless_it_is_configured() {
-        let dir = tempfile::tempdir().unwrap();
-        let make = Git::new(None, "init", Files::Allowed).words(&["--bare", "--quiet"]).values([dir.path()]);
-        make.run(Duration::from_secs(20)).unwrap();
-        let ask = |files| Git::new(None, "ls-remote", files).values([dir.path()]).run(Duration::from_secs(20));
-        ask(Files::Allowed).unwrap();
-        let error = ask(Files::Refused).unwrap_err().to_string();
-        assert!(error.contains("not allowed"), "{error}");
+    fn the_environment_is_fixed() {
+        let dir = repository();
+        // An alias is the one way to make git show the environment it runs in.
+        let config = dir.path().join("config");
+        let text = std::fs::read_to_string(&config).unwrap() + "[alias]\n\tshowenv = !env\n";
+        std::fs::write(&config, text).unwrap();
+        let ask = |reach: &Reach| {
+            let shown = Git::new(Some(dir.path()), "showenv", reach).run(TIME).unwrap().stdout;
+            String::from_utf8(shown).unwrap()
+        };
+        let shown = ask(&Reach::Network);
+        for (key, value) in ENVIRONMENT {
+            assert!(shown.contains(&format!("{key}={value}\n")), "{key} in {shown}");
+        }
+        assert!(shown.contains("GIT_ALLOW_PROTOCOL=https:ssh\n") && shown.contains("GIT_CONFIG_GLOBAL=/dev/null\n"));
+        assert!(ask(&Reach::Nothing).contains("GIT_ALLOW_PROTOCOL=none\n"));
+        let ours: Vec<&str> = shown.lines().filter_map(|line| line.split_once('=')).map(|(key, _)| key).collect();
+        for key in ours {
+            let known = ENVIRONMENT.iter().any(|(known, _)| *known == key)
+                || PASSED_ON.contains(&key)
+                || ["PATH", "PWD", "OLDPWD", "SHLVL", "_"].contains(&key)
+                || key.starts_with("GIT_");
+            assert!(known, "{key} came from somewhere");
+        }
+    }
+
+    #[test]
+    fn every_setting_is_in_force_and_none_but_the_repositorys_own_beside_them() {
+        let dir = repository();
+        let show = Git::new(Some(dir.path()), "config", &Reach::Nothing).words(&["--list", "--show-origin"]);
+        let text = String::from_utf8(show.run(TIME).unwrap().stdout).unwrap();
+        let (given, others): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("command line:"));
+        let given: Vec<String> = given.iter().map(|line| line["command line:".len()..].trim().to_lowercase()).collect();
+        assert_eq!(given, SETTINGS.iter().map(|setting| setting.to_lowercase()).collect::<Vec<_>>());
+        for line in others {
+            assert!(line.starts_with("file:config\t") || line.contains(dir.path().to_str().unwrap()), "{line}");
+        }
+        for needed in ["core.hooksPath=/dev/null", "gc.auto=0", "maintenance.auto=false", "transfer.fsckObjects=true"] {
+            assert!(SETTINGS.contains(&needed), "{needed}");
+        }
+    }
+
+    #[test]
+    fn hooks_are_not_run() {
+        let dir = repository();
+        let hooks = dir.path().join("hooks");
+        std::fs::create_dir(&hooks).unwrap();
+        let ran = dir.path().join("ran");
+        let hook = hooks.join("reference-transaction");
+        std::fs::write(&hook, format!("#!/bin/sh\ntouch {}\n", ran.display())).unwrap();
+        std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let change = |git: Git| git.words(&["HEAD", "refs/heads/other"]).run(TIME).unwrap();
+        change(Git::new(Some(dir.path()), "symbolic-ref", &Reach::Nothing));
+        let tree = Git::new(Some(dir.path()), "hash-object", &Reach::Nothing).words(&["-t", "tree", "-w", "--stdin"]);
+        let id = String::from_utf8(tree.run(TIME).unwrap().stdout).unwrap();
+        let update = |program: Program| {
+            program
+                .args(["--git-dir", dir.path().to_str().unwrap(), "update-ref", "refs/x/y", id.trim()])
+                .run_ok()
+                .unwrap()
+        };
+        let ours = Git::new(Some(dir.path()), "update-ref", &Reach::Nothing).values(["refs/x/z", id.trim()]);
+        ours.run(TIME).unwrap();
+        assert!(!ran.exists(), "a hook ran");
+        // The hook is a real one: plain git runs it.
+        update(Program::new("git"));
+        assert!(ran.exists());
+    }
+
+    #[test]
+    fn a_path_is_read_only_where_it_is_configured_and_then_whoever_owns_it() {
+        let dir = repository();
+        let ask = |reach: &Reach| Git::new(None, "ls-remote", reach).values([dir.path()]).run(TIME);
+        for reach in [Reach::Nothing, Reach::Network] {
+            let error = ask(&reach).unwrap_err().to_string();
+            assert!(error.contains("not allowed"), "{error}");
+        }
+        let trusted = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(trusted.path(), trust(dir.path())).unwrap();
+        let reach = Reach::Path(trusted.path().to_owned());
+        ask(&reach).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        std::os::unix::fs::chown(dir.path(), Some(12_345), Some(12_345)).unwrap();
+        ask(&reach).unwrap();
+        // Another repository is not trusted by the same file.
+        let other = repository();
+        std::os::unix::fs::chown(other.path(), Some(12_345), Some(12_345)).unwrap();
+        let error = Git::new(None, "ls-remote", &reach).values([other.path()]).run(TIME).unwrap_err().to_string();
+        assert!(error.contains("safe.directory"), "{error}");
+    }
+
+    #[test]
+    fn other_transports_are_refused() {
+        for remote in ["ext::sh -c false", "git://127.0.0.1:9/x", "http://127.0.0.1:9/x", "ftp://127.0.0.1/x"] {
+            let error =
+                Git::new(None, "ls-remote", &Reach::Network).values([remote]).run(TIME).unwrap_err().to_string();
+            assert!(error.contains("not allowed"), "{remote}: {error}");
+        }
     }
 }
