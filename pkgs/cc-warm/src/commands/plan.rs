@@ -129,7 +129,7 @@ impl Plan {
     fn decide(&mut self, decision: &Decision) {
         let skipped = match decision {
             Decision::UpToDate { skipped } => skipped,
-            Decision::Apply { target, commit, approved, skipped } => {
+            Decision::Apply { target, commit, approved, held, skipped } => {
                 self.action = "apply";
                 self.target = Some(Candidate { version: target.clone(), commit: commit.clone() });
                 if *approved {
@@ -137,6 +137,10 @@ impl Plan {
                 }
                 if Some(target) == self.current.as_ref() {
                     self.notes.push("the version stays; its environment changed".to_owned());
+                }
+                for held in held {
+                    let waits = held.candidate.as_ref().map_or("more".to_owned(), |held| held.version.to_string());
+                    self.notes.extend(held.reasons.iter().map(|why| format!("{waits} waits for you: {}", why.sentence())));
                 }
                 skipped
             }

@@ -26,7 +26,8 @@ pub fn between(from: &Rendering, to: &Rendering, env: &BTreeMap<String, String>)
     }
     all.extend(to.external.difference(&from.external).map(|name| Reason::BecomesExternal { name: foreign(name) }));
     let newly_required = to.required_env.difference(&from.required_env);
-    let unset = newly_required.filter(|key| env.get(*key).is_none_or(String::is_empty));
+    // Set to nothing on purpose is set.
+    let unset = newly_required.filter(|key| !env.contains_key(*key));
     all.extend(unset.map(|key| Reason::RequiredEnv { key: foreign(key) }));
     let gains = [
         ("privilege", &from.privileges, &to.privileges),

@@ -2,35 +2,55 @@
 //! whether it denies, it holds.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use regex::{Regex, RegexBuilder};
+use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 /// Regular expressions, case-insensitive, that hold an update by default. They see each paragraph as one line, without
 /// Markdown's emphasis and with single spaces.
 pub const DEFAULT: &[&str] = &[
-    r"\bmanual(?:ly)?\s+(?:\w+\s+){0,2}(?:migrat\w*|steps?|actions?|interventions?|upgrad\w*|updat\w*|work|chang\w*)",
-    r"\b(?:migrat\w*|steps?|upgrad\w*|chang\w*)\s+(?:must|need(?:s|ed)? to|ha(?:s|ve) to|should)\s+be\s+(?:done|made|run|performed|executed|applied)(?:\s+manually|\s+by\s+hand)?",
-    r"\bmanually\s+(?:run|execute|apply|change|edit|remove|delete|add|set|create|rename|drop|migrate|upgrade|update)",
+    // Work by hand.
+    r"\bmanual(?:ly)?[\s-]+(?:\w+\s+){0,2}(?:migrat\w*|steps?|actions?|interventions?|upgrad\w*|updat\w*|work|chang\w*|task\w*|process\w*|conver\w*)",
+    r"\bmanually\b",
     r"\bby hand\b",
-    r"\bbreaking[\s-]+changes?\b",
-    r"\bbreaks?\s+(?:backwards?[\s-]+)?compatib\w+",
-    r"\bbackwards?[\s-]+incompatib\w+",
-    r"\bnot\s+backwards?[\s-]+compatible",
-    r"\b(?:operator|admin\w*|user|maintainer)s?\s+(?:action|intervention)s?\s+(?:is|are\s+)?(?:required|needed|necessary)",
-    r"\bactions?\s+(?:is\s+|are\s+)?(?:required|needed|necessary)",
-    r"\b(?:you|operators?|admins?|administrators?)\s+(?:must|need to|have to|will need to|will have to|should)\b",
-    r"\bmust\s+(?:be\s+)?(?:run|migrat\w*|upgrad\w*|updat\w*|set|chang\w*|back(?:ed)?\s+up|remov\w*|delet\w*|renam\w*|recreat\w*)",
-    r"\b(?:before|prior to)\s+(?:you\s+)?(?:upgrad\w*|updat\w*|deploy\w*)",
-    r"\bafter\s+(?:the\s+)?(?:upgrad\w*|updat\w*|deploy\w*)[,:]?\s+(?:you|run|execute|please)\b",
-    r"\b(?:please|remember to|make sure to|be sure to)\s+(?:run|execute|migrat\w*|back\s?up|backup|dump|set|remove|delete|rename|rotate|insert|generate)",
-    r"\bback\s?up\s+(?:your|the)\s+(?:data\w*|volumes?|app)",
-    r"\b(?:dump|export)\s+(?:and\s+(?:restore|import)|your|the)\s+(?:data\w*|db)",
-    r"\bdata\s+(?:loss|will be lost)",
-    r"\bdo not (?:upgrade|update|deploy)",
-    r"\b(?:new|rename[sd]?|rotat\w+)\s+(?:a\s+|the\s+)?(?:required\s+)?secrets?\b",
-    r"\bnew\s+(?:required|mandatory)\s+(?:env\w*|variables?|settings?|secrets?)",
-    r"\babra\s+app\s+(?:cmd|command|run|secret|config|volume|undeploy|restore|backup)\b",
+    r"\b(?:migrat\w*|steps?|upgrad\w*|chang\w*)\s+(?:must|need(?:s|ed)? to|ha(?:s|ve) to|should)\s+be\s+(?:done|made|run|performed|executed|applied)",
+    r"\bmigration\s+(?:steps?|guide|instructions?|notes?|is\s+(?:needed|required|necessary)|(?:needed|required|necessary))",
+    r"\bupgrad(?:e|ing)\s+(?:steps|guide|instructions?|procedure)\b",
+    // What breaks.
+    r"\bbreaking[\s-]+(?:\w+\s+)?changes?\b",
+    r"\bbreaking\s*[:!]",
+    r"\bbreaks?\s+(?:\w+\s+)?(?:backwards?[\s-]+)?compatib\w+",
+    r"\b(?:backwards?|forwards?)[\s-]+incompatib\w+",
+    r"\bincompatible\s+(?:with|chang\w*|data|format)",
+    r"\bnot\s+(?:be\s+)?(?:backwards?|forwards?)[\s-]+compatible",
+    r"\b(?:data\s+loss|(?:lose|losing)\s+(?:\w+\s+)?data|data\s+(?:will\s+be|is|are|gets?)\s+(?:lost|deleted|removed))",
+    r"\b(?:can\s?not|can't|no way to|impossible to)\s+(?:be\s+)?(?:downgrad\w*|roll(?:ed)?\s+back|revert\w*)",
+    r"\b(?:do\s+not|don't)\s+(?:upgrade|update|deploy)",
+    // Who has to act.
+    r"\b(?:operator|admin\w*|user|maintainer)s?\s+(?:action|intervention|attention)s?\b",
+    r"\b(?:actions?|interventions?|attention)\s+(?:is\s+|are\s+)?(?:required|needed|necessary)",
+    r"\brequires?\s+(?:an?\s+|some\s+|your\s+)?(?:\w+\s+)?(?:actions?|interventions?|attention|migration)\b",
+    r"\b(?:you|operators?|admins?|administrators?|deployers?|hosters?)(?:'ll|\s+will)?\s+(?:must|need\s+to|have\s+to|ought\s+to|should|are\s+required\s+to|need\s+a)\b",
+    r"\bmust\s+(?:now\s+|first\s+|also\s+)?(?:be\s+)?(?:run|re-?run|migrat\w*|upgrad\w*|updat\w*|set|chang\w*|back(?:ed)?\s+up|remov\w*|delet\w*|renam\w*|re-?creat\w*|re-?generat\w*|add\w*|adapt\w*|adjust\w*|configur\w*|insert\w*|dump\w*|restor\w*|convert\w*|execut\w*|present|manual\w*)",
+    // When.
+    r"\b(?:before|prior\s+to)\s+(?:you\s+|the\s+|this\s+|an?\s+|any\s+)?(?:upgrad\w*|updat\w*|deploy\w*|migrat\w*)",
+    r"\b(?:after|following)\s+(?:you\s+|the\s+|this\s+|an?\s+|a\s+successful\s+)?(?:upgrad\w*|updat\w*|deploy\w*|migrat\w*)\s*[,:]?\s+(?:you|run|execute|please|do|make|log|go|open|restart|re-?deploy|check|set|remove|delete|add)\b",
+    r"\b(?:please|remember\s+to|make\s+sure\s+(?:to|that|you)|be\s+sure\s+to|don't\s+forget|do\s+not\s+forget|ensure\s+that\s+you)\s+(?:\w+\s+){0,2}(?:run|execut\w*|migrat\w*|back\s?up|backup|dump|set|add|remov\w*|delet\w*|renam\w*|rotat\w*|insert\w*|generat\w*|updat\w*|chang\w*|edit|adapt|adjust|check|compare|review|configure|re-?deploy|undeploy|to)\b",
+    r"\b(?:back\s?up|take\s+(?:a\s+)?backups?\s+of|make\s+(?:a\s+)?backups?\s+of)\s+(?:your|the|all)\b",
+    r"\b(?:dump|export)\s+(?:and\s+(?:restore|import|reload)|your|the)\b",
+    r"\bpg[\s-]?(?:upgrade|dump\w*)\b",
+    r"\b(?:postgres\w*|mariadb|mysql|mongo\w*|redis|elasticsearch)\s+(?:major\s+)?(?:version\s+)?(?:upgrade|migration)\s+(?:is\s+)?(?:needed|required|necessary)",
+    // Secrets and settings.
+    r"\b(?:new|additional|renamed?|rotat\w+|regenerat\w+|generat\w+|insert\w*|creat\w+)\s+(?:an?\s+|the\s+|all\s+|this\s+|your\s+)?(?:new\s+)?(?:required\s+|mandatory\s+)?secrets?\b",
+    r"\bnew\s+(?:required|mandatory)\s+(?:env\w*|variables?|settings?|options?|config\w*)",
+    r"\b(?:env\w*|variables?|settings?|secrets?|volumes?|options?)(?:\s+\S+)?\s+(?:was|were|has\s+been|have\s+been|is\s+now|are\s+now|got)\s+(?:renamed|required|mandatory)",
+    r"\b(?:in|to|from|edit|update|check|compare|adapt|adjust|change|review)\s+(?:your|the\s+app's|the\s+apps?)\s+(?:\.?env\b|env\s+file|app\s+config\w*|config\w*)",
+    r"\babra\s+(?:app\s+)?(?:\S+\s+)?(?:cmd|command|run|secrets?|config|volumes?|undeploy|remove|rm|restore|backup)\b",
+    r"\bdocker\s+(?:exec|volume|secret|config|service)\b",
+    // Words that shout.
+    r"(?:^|\n|[.!>]\s)[\s>#!⚠️🚨❗-]*(?:important|attention|warning|caution|danger|heads[\s-]?up)\b\s*(?:[:!-]|\n|$)",
+    r"[⚠🚨❗]",
 ];
 
 /// A place in a note that a marker matches.
@@ -46,22 +66,46 @@ pub struct Found {
 
 /// Markers, compiled.
 #[derive(Debug)]
-pub struct Markers(Vec<Regex>);
+pub struct Markers {
+    patterns: Vec<Pattern>,
+    /// All of them at once: most notes match none.
+    any: RegexSet,
+}
 
+#[derive(Debug)]
+struct Pattern {
+    regex: Regex,
+    /// It names a character that [`Plain`] takes for emphasis, so it sees the text with those.
+    keeps_emphasis: bool,
+}
+
+/// At most so many places of one note are named.
+const MOST_FOUND: usize = 20;
+/// And so many matches of one pattern are looked at.
+const MOST_MATCHES: usize = 200;
+/// The most memory that one compiled pattern may take.
+const PATTERN_CAP: usize = 4 << 20;
+
+/// Compiled lists: most apps have the same one.
+static COMPILED: Mutex<BTreeMap<Vec<String>, Arc<Markers>>> = Mutex::new(BTreeMap::new());
+
+/// Ends with a negation and nothing but filling after it.
 static DENIED_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
     fixed(
-        r"\b(?:no|zero|without|free of|not\s+(?:an?|any|introduce|contain|include|require|need))(?:\s+(?:any|a|an|further|additional|other|known|special|more|new|database|db|data|schema|extra))*\s*$",
+        r"(?:\b(?:no|zero|without|nothing|not|free\s+of)|n't)(?:\s+(?:any|an?|the|further|additional|other|known|special|more|new|extra|database|db|data|schema|config\w*|manual|operator|user|admin\w*|be|is|are|to|need\w*|requir\w*|introduc\w*|contain\w*|includ\w*|involv\w*|caus\w*|expect\w*|do))*\s*$",
     )
 });
 static NEGATION: LazyLock<Regex> =
-    LazyLock::new(|| fixed(r"\b(?:no|not|never|cannot|zero|without|nothing|fails?|unless|until|free of)\b|n['’]t\b"));
+    LazyLock::new(|| fixed(r"\b(?:no|not|never|cannot|zero|without|nothing|fails?|unless|until|free\s+of)\b|n't\b"));
+/// "Without it, …" says what happens otherwise.
+static WITHOUT_FIRST: LazyLock<Regex> = LazyLock::new(|| fixed(r"^\W*without\b"));
 static DENIED_AFTER: LazyLock<Regex> = LazyLock::new(|| {
     fixed(
-        r"^\s*(?:\w+\s+){0,1}(?:(?:is|are|was|were)\s+(?:not|no longer)|(?:is|are|was|were)n['’]t|not)\s+(?:\w+\s+)?(?:needed|required|necessary|expected|there)\b|^\s*[:–—-]?\s*(?:none|nothing|n/a|no)\s*(?:[.!\n]|$)",
+        r"^\s*(?:\w+\s+){0,1}(?:(?:is|are|was|were)\s+(?:not|no longer)|(?:is|are|was|were)n't|not)\s+(?:\w+\s+)?(?:needed|required|necessary|expected|there)\b|^\s*[:-]?\s*(?:none|nothing|n/a|no)\s*(?:[.!\n]|$)",
     )
 });
 static EXCEPTION: LazyLock<Regex> =
-    LazyLock::new(|| fixed(r"\b(?:unless|except|but|only|if|however|otherwise|apart)\b"));
+    LazyLock::new(|| fixed(r"\b(?:unless|except|but|only|if|however|otherwise|apart|though|still)\b"));
 
 #[expect(clippy::expect_used, reason = "the patterns are constants, and a test compiles them")]
 fn fixed(pattern: &str) -> Regex {
@@ -69,7 +113,7 @@ fn fixed(pattern: &str) -> Regex {
 }
 
 fn build(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).case_insensitive(true).size_limit(4 << 20).build()
+    RegexBuilder::new(pattern).case_insensitive(true).size_limit(PATTERN_CAP).build()
 }
 
 impl Markers {
@@ -87,84 +131,157 @@ impl Markers {
 
     /// Compiles `patterns`, case-insensitive.
     pub fn new(patterns: &[String]) -> Result<Self, regex::Error> {
-        patterns.iter().map(|pattern| build(pattern)).collect::<Result<_, _>>().map(Self)
+        let pattern = |pattern: &String| -> Result<Pattern, regex::Error> {
+            let keeps_emphasis = ["_", "`", "~", "<", r"\*", r"\[", r"\]"].iter().any(|mark| pattern.contains(mark));
+            Ok(Pattern { regex: build(pattern)?, keeps_emphasis })
+        };
+        let any = RegexSetBuilder::new(patterns)
+            .case_insensitive(true)
+            .size_limit(PATTERN_CAP.saturating_mul(patterns.len().clamp(1, 16)))
+            .build()?;
+        Ok(Self { patterns: patterns.iter().map(pattern).collect::<Result<_, _>>()?, any })
+    }
+
+    /// [`Markers::new`], compiled once for every list.
+    pub fn shared(patterns: &[String]) -> Result<Arc<Self>, regex::Error> {
+        let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = compiled.get(patterns) {
+            return Ok(Arc::clone(known));
+        }
+        let new = Arc::new(Self::new(patterns)?);
+        compiled.insert(patterns.to_vec(), Arc::clone(&new));
+        Ok(new)
     }
 
     /// Every place in `text` that a marker matches and nothing denies, at most one a line, in order.
     #[must_use]
     pub fn find(&self, text: &str) -> Vec<Found> {
-        let plain = Plain::of(text);
         let mut all: Vec<Found> = Vec::new();
-        for marker in &self.0 {
-            for matched in marker.find_iter(&plain.text) {
-                if matched.is_empty() || denied(&plain.text, matched.start(), matched.end()) {
+        for keeps_emphasis in [false, true] {
+            if !self.patterns.iter().any(|pattern| pattern.keeps_emphasis == keeps_emphasis) {
+                continue;
+            }
+            let plain = Plain::of(text, keeps_emphasis);
+            let patterns = self.any.matches(&plain.text).into_iter().map(|index| &self.patterns[index]);
+            let patterns = patterns.filter(|pattern| pattern.keeps_emphasis == keeps_emphasis);
+            let mut matches: Vec<Range<usize>> = patterns
+                .flat_map(|pattern| pattern.regex.find_iter(&plain.text).take(MOST_MATCHES))
+                .map(|found| found.range())
+                .filter(|range| !range.is_empty())
+                .collect();
+            matches.sort_by_key(|range| (range.start, range.end));
+            for range in matches.iter().filter(|range| !denied(&plain.text, range, &matches)) {
+                let line = plain.line_at(range.start);
+                if all.iter().any(|found| found.line == line) {
                     continue;
                 }
-                let line = plain.line_at(matched.start());
-                let text = text.lines().nth(line - 1).unwrap_or_default().trim();
-                all.push(Found {
-                    line,
-                    text: text.chars().take(200).collect(),
-                    phrase: matched.as_str().split_whitespace().collect::<Vec<_>>().join(" "),
-                });
+                let short = |text: &str| text.chars().take(200).collect::<String>();
+                let phrase = plain.text[range.clone()].split_whitespace().collect::<Vec<_>>().join(" ");
+                let text = short(text.lines().nth(line - 1).unwrap_or_default().trim());
+                all.push(Found { line, text, phrase: short(&phrase) });
+                if all.len() == MOST_FOUND {
+                    break;
+                }
             }
         }
         all.sort_by_key(|found| found.line);
-        all.dedup_by_key(|found| found.line);
         all
     }
 }
 
-/// Whether what stands around `start..end` in its own sentence denies it.
-fn denied(text: &str, start: usize, end: usize) -> bool {
+/// Whether what stands around `matched` in its own sentence denies it. `all` are the matches, in order.
+fn denied(text: &str, matched: &Range<usize>, all: &[Range<usize>]) -> bool {
     let ends = ['.', '!', '?', ';', '\n'];
-    let before = &text[..start];
-    let sentence_start = before.rfind(ends).map_or(0, |at| at + 1);
-    let before = &before[sentence_start..];
-    let after = &text[end..];
+    let begin = text[..matched.start].rfind(ends).map_or(0, |at| at + 1);
+    // What other markers matched is filling: "no manual migration needed" holds two.
+    let mut before = String::new();
+    let mut at = begin;
+    for other in all.iter().filter(|other| other.start >= begin && other.start < matched.start) {
+        before.push_str(text.get(at..other.start.max(at)).unwrap_or_default());
+        at = at.max(other.end.min(matched.start));
+    }
+    before.push_str(text.get(at..matched.start).unwrap_or_default());
+    let whole_before = &text[begin..matched.start];
+    let after = &text[matched.end..];
     // A heading "Breaking changes" with "None" below it is one thought.
     let after_sentence = &after[..after.find(['.', '!', '?', ';']).unwrap_or(after.len())];
     let after_line = &after[..after.find(ends).unwrap_or(after.len())];
-    if EXCEPTION.is_match(after_line) || EXCEPTION.is_match(before) {
+    if EXCEPTION.is_match(after_line) || EXCEPTION.is_match(whole_before) {
         return false;
     }
-    let denied_before =
-        DENIED_BEFORE.is_match(before) && NEGATION.find_iter(before).count() == 1 && !NEGATION.is_match(after_line);
-    let denied_after = DENIED_AFTER.is_match(after_sentence) && !NEGATION.is_match(before);
+    let otherwise = WITHOUT_FIRST.is_match(whole_before) && !after_line.trim().is_empty();
+    let denied_before = DENIED_BEFORE.is_match(&before)
+        && NEGATION.find_iter(whole_before).count() == 1
+        && !NEGATION.is_match(after_line)
+        && !otherwise;
+    let denied_after = DENIED_AFTER.is_match(after_sentence) && !NEGATION.is_match(whole_before);
     denied_before || denied_after
 }
+
+/// Markup that stands inside of phrases: tags that only style, and the targets of links.
+static MARKUP: LazyLock<Regex> = LazyLock::new(|| {
+    fixed(
+        r"</?(?:a|abbr|b|big|br|code|dd|del|details|div|dl|dt|em|font|h[1-6]|hr|i|ins|kbd|li|mark|ol|p|s|small|span|strike|strong|sub|summary|sup|td|th|tr|tt|u|ul)(?:\s[^<>]{0,300})?/?>|\]\([^()\s]{0,300}\)|&(?:nbsp|#160|ensp|emsp|thinsp);",
+    )
+});
+
+/// A line that only says that the next ones matter.
+static SHOUT: LazyLock<Regex> =
+    LazyLock::new(|| fixed(r"^\W*(?:important|attention|warning|caution|danger|note|breaking)\W*$"));
 
 /// A note as one searches it: paragraphs as lines, no emphasis, single spaces; and which line each byte came from.
 struct Plain {
     text: String,
     /// For each byte of `text`, its line, from 1.
     lines: Vec<u32>,
+    /// Whether the line before was a quotation.
+    quoted: bool,
 }
 
 impl Plain {
-    fn of(text: &str) -> Self {
-        let mut plain = Self { text: String::new(), lines: Vec::new() };
+    fn of(text: &str, keeps_emphasis: bool) -> Self {
+        let mut plain = Self { text: String::new(), lines: Vec::new(), quoted: false };
         let mut after_blank = true;
         for (number, line) in text.lines().enumerate() {
             let number = u32::try_from(number + 1).unwrap_or(u32::MAX);
             let trimmed = line.trim();
-            let begins_block = trimmed.starts_with(['#', '-', '*', '+', '>', '|']) || trimmed.is_empty();
-            if begins_block || after_blank {
+            let begins_block = trimmed.is_empty()
+                || trimmed.starts_with(['#', '+', '>', '|'])
+                // A list item; `**bold**` at the start of a line is none.
+                || trimmed.starts_with("- ")
+                || trimmed.starts_with("* ")
+                || trimmed.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(". ");
+            let quoted_on = trimmed.starts_with('>') && plain.quoted && !after_blank;
+            if (begins_block || after_blank) && !quoted_on {
                 plain.push('\n', number);
             } else {
                 plain.push(' ', number);
             }
-            after_blank = trimmed.is_empty() || trimmed.starts_with('#');
-            for c in trimmed.chars() {
-                match c {
-                    '*' | '_' | '`' | '~' | '\u{ad}' | '\u{200b}' | '\u{200c}' | '\u{200d}' | '\u{feff}' => {}
-                    c if c.is_whitespace() => plain.push(' ', number),
-                    '‐' | '‑' | '‒' => plain.push('-', number),
-                    c => plain.push(c, number),
-                }
+            plain.quoted = trimmed.starts_with('>') && !trimmed.trim_start_matches(['>', ' ']).is_empty();
+            after_blank = trimmed.is_empty() || trimmed.starts_with('#') || SHOUT.is_match(trimmed);
+            let content = if quoted_on { trimmed.trim_start_matches(['>', ' ']) } else { trimmed };
+            if keeps_emphasis {
+                content.chars().for_each(|c| plain.push(if c.is_whitespace() { ' ' } else { c }, number));
+            } else {
+                let replaced = MARKUP.replace_all(content, |found: &regex::Captures<'_>| {
+                    let found = &found[0];
+                    if found.starts_with('&') || found.contains("br") || found.contains("li") { " " } else { "" }
+                });
+                replaced.chars().for_each(|c| plain.push_plain(c, number));
             }
         }
         plain
+    }
+
+    fn push_plain(&mut self, c: char, line: u32) {
+        match c {
+            '*' | '`' | '~' | '[' | ']' | '\\' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' => {}
+            '_' => self.push(' ', line),
+            '‐' | '‑' | '‒' | '–' | '−' => self.push('-', line),
+            '’' | 'ʼ' => self.push('\'', line),
+            c if c.is_whitespace() => self.push(' ', line),
+            c => self.push(c, line),
+        }
     }
 
     fn push(&mut self, c: char, line: u32) {
@@ -192,6 +309,7 @@ mod tests {
 
     #[test]
     fn finds_what_asks_for_an_operator() {
+        let (markers, mut missed) = (markers(), Vec::new());
         for text in [
             "Manual migration required",
             "This needs a **manual** migration.",
@@ -216,13 +334,48 @@ mod tests {
             "Breaking changes: no more sqlite",
             "operators need to insert a new secret",
             "m‍anual migration",
+            "This requires manual-migration of the volume",
+            "<b>Breaking</b> <i>change</i>",
+            "[Breaking](https://h/x) changes",
+            "A breaking config change",
+            "BREAKING: sqlite is gone",
+            "> **Warning**\n> the volume moved",
+            "> [!IMPORTANT]\n> read the guide",
+            "# Attention!\n\nthe volume moved",
+            "WARNING: the volume moved",
+            "⚠️ the volume moved",
+            "> a manual\n> migration",
+            "1. run the migration\n2. Please re-deploy",
+            "Don’t forget to update your .env",
+            "please add `FOO=bar` to your .env",
+            "Please compare your config with .env.sample",
+            "The variable `FOO` was renamed to `BAR`",
+            "SMTP_HOST must be set now",
+            "Secrets must be regenerated",
+            "Generate a new secret with `abra app secret generate -a example.org`",
+            "run `abra app YOURAPPDOMAIN cmd app migrate`",
+            "Users will have to log in again, and you'll need to run occ upgrade",
+            "After upgrading, run occ db:add-missing-indices",
+            "docker exec into the container",
+            "take a backup of the database first",
+            "Once done it cannot be rolled back",
+            "Don't upgrade if you use LDAP",
+            "There is no automatic migration: data will be lost",
+            "No breaking changes in the API. Postgres upgrade required, see the migration guide",
+            "Not only manual steps, but also new secrets",
+            "no more manual_migration script; migrate by hand",
+            "There are no manual steps unless you use S3",
+            "Without manual migration the app does not start",
+            "No action required? Wrong: action required",
         ] {
-            assert!(!markers().find(text).is_empty(), "{text}");
+            missed.extend(markers.find(text).is_empty().then_some(text));
         }
+        assert_eq!(missed, Vec::<&str>::new());
     }
 
     #[test]
     fn passes_what_asks_for_nothing_or_denies_it() {
+        let (markers, mut wrong) = (markers(), Vec::new());
         for text in [
             "",
             "Bump to 26.0.4",
@@ -237,9 +390,29 @@ mod tests {
             "Manual steps are not required",
             "This is not a breaking change",
             "No further manual steps",
+            "No **manual migration** needed",
+            "no manual\nmigration\nis needed",
+            "No\u{a0}manual\u{a0}steps",
+            "This upgrade does not require any manual intervention.",
+            "It doesn't need a manual migration",
+            "There aren't any breaking changes",
+            "No action is required.",
+            "No action required",
+            "You do not need to do anything.",
+            "you don't have to change anything",
+            "nothing must be changed by hand",
+            "Without any breaking changes.",
+            "zero breaking changes",
+            "Important fixes for the login page",
+            "Fixes a warning in the log",
+            "Adds support for generating sitemaps",
+            "chore: update image to v1.2.3",
+            "Manual: typo fixed",
+            "upgraded the base image; faster migrations",
         ] {
-            assert_eq!(markers().find(text), [], "{text}");
+            wrong.extend(markers.find(text).into_iter().map(|found| (text, found.phrase)));
         }
+        assert_eq!(wrong, []);
     }
 
     #[test]

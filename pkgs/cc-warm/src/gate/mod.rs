@@ -6,6 +6,7 @@ pub mod markers;
 pub mod reason;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use serde::Serialize;
 pub use self::reason::Reason;
 use crate::config::{Policy, Target, Update};
 use crate::deployer::{Known, Rendering};
-use crate::identity::{CommitId, Env, EnvDigest, Identity};
+use crate::identity::{CommitId, Env, Identity};
 use crate::recipe::notes::Note;
 use crate::recipe::published::PublishedVersion;
 use crate::recipe::version::Version;
@@ -74,6 +75,9 @@ pub enum Decision {
         commit: CommitId,
         /// Whether it passes only because the operator said so.
         approved: bool,
+        /// What waits for the operator nevertheless: a higher version, or every update where only the environment changes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        held: Option<Held>,
         /// Versions that are not candidates, and why.
         skipped: Vec<Skipped>,
     },
@@ -97,13 +101,47 @@ pub struct Candidate {
     pub commit: CommitId,
 }
 
+/// What waits for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// What waits; `None` where nothing can be named.
+    pub candidate: Option<Candidate>,
+    /// Why.
+    pub reasons: Vec<Reason>,
+}
+
 /// A version that is not a candidate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Skipped {
     /// The version.
     pub version: Version,
-    /// Why, in words.
-    pub why: String,
+    /// Why.
+    pub why: WhySkipped,
+}
+
+/// Why a version is not a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhySkipped {
+    /// `update.pin` names another.
+    NotPinned,
+    /// A pre-release, which only a pin makes a candidate.
+    PreRelease,
+    /// `update.ignore` names it.
+    Ignored,
+    /// With the environment that is configured now, it was rolled back before.
+    Rejected,
+}
+
+impl fmt::Display for WhySkipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotPinned => "`update.pin` names another",
+            Self::PreRelease => "a pre-release",
+            Self::Ignored => "`update.ignore` names it",
+            Self::Rejected => "with the environment that is configured now, it was rolled back before",
+        })
+    }
 }
 
 /// Decides. `look_up` gets the evidence for one candidate; it is asked from the highest downward, and for no more than are
@@ -117,141 +155,169 @@ pub fn decide(input: &Input<'_>, look_up: &mut dyn FnMut(&Candidate) -> Result<E
             return Ok(Decision::Hold { candidate, reasons, skipped: Vec::new() });
         }
     };
-    let env = input.env.digest();
-    let (candidates, skipped) = candidates(input, current, &env);
-    let Some(first) = candidates.first() else { return Ok(without_candidates(input, current, &env, skipped)) };
-    let mut held: Option<Vec<Reason>> = None;
-    for candidate in &candidates {
-        let evidence = look_up(candidate)?;
-        let reasons = reasons(input, current, candidate, &evidence)?;
-        if reasons.is_empty() || (is_approved(input, candidate) && reasons.iter().all(Reason::is_approvable)) {
-            let Candidate { version: target, commit } = candidate.clone();
-            return Ok(Decision::Apply { target, commit, approved: !reasons.is_empty(), skipped });
+    let Candidates { ahead, again, mut skipped } = candidates(input, current);
+    let is_approved = |candidate: &Candidate| {
+        input
+            .approved
+            .iter()
+            .any(|approved| approved.version == candidate.version && approved.commit == candidate.commit)
+    };
+    let mut judge = |candidate: &Candidate| -> Result<(bool, Vec<Reason>)> {
+        let reasons = reasons(input, current, candidate, &look_up(candidate)?)?;
+        let passes = reasons.is_empty() || (is_approved(candidate) && reasons.iter().all(Reason::is_approvable));
+        Ok((passes, reasons))
+    };
+    let mut held: Option<Held> = if ahead.is_empty() { nothing_ahead(input, current) } else { None };
+    for (number, candidate) in ahead.iter().enumerate() {
+        // An approved version below the highest passes all the same: it was asked for by name.
+        if number > 0 && input.update.to == Target::Latest && !is_approved(candidate) {
+            continue;
         }
-        held.get_or_insert(reasons);
-        // An approved version below passes all the same: it was asked for by name.
-        if input.update.to == Target::Latest && !candidates.iter().any(|below| is_approved(input, below)) {
-            break;
+        let (passes, reasons) = judge(candidate)?;
+        if passes {
+            let Candidate { version: target, commit } = candidate.clone();
+            return Ok(Decision::Apply { target, commit, approved: !reasons.is_empty(), held, skipped });
+        }
+        // The highest is what waits; but who approved another wants to know why that does not pass.
+        if held.is_none() || is_approved(candidate) {
+            held = Some(Held { candidate: Some(candidate.clone()), reasons });
         }
     }
-    Ok(Decision::Hold { candidate: Some(first.clone()), reasons: held.unwrap_or_default(), skipped })
-}
-
-fn is_approved(input: &Input<'_>, candidate: &Candidate) -> bool {
-    input.approved.iter().any(|a| a.version == candidate.version && a.commit == candidate.commit)
+    // What is held keeps its version, not its old environment.
+    if let Some(candidate) = again {
+        if is_rejected(input, current, &candidate) {
+            skipped.push(Skipped { version: candidate.version, why: WhySkipped::Rejected });
+        } else {
+            let (passes, reasons) = judge(&candidate)?;
+            if passes {
+                let Candidate { version: target, commit } = candidate;
+                return Ok(Decision::Apply { target, commit, approved: !reasons.is_empty(), held, skipped });
+            }
+            match &mut held {
+                Some(held) => held.reasons.push(Reason::EnvironmentWaits { reasons }),
+                None => held = Some(Held { candidate: Some(candidate), reasons }),
+            }
+        }
+    }
+    Ok(match held {
+        Some(Held { candidate, reasons }) => Decision::Hold { candidate, reasons, skipped },
+        None => Decision::UpToDate { skipped },
+    })
 }
 
 fn highest(published: &BTreeMap<Version, PublishedVersion>) -> Option<Candidate> {
     published.last_key_value().map(|(version, p)| Candidate { version: version.clone(), commit: p.commit.clone() })
 }
 
-/// Every version that might be the target, the highest first; and every higher one that is not, and why.
-fn candidates(input: &Input<'_>, current: &Identity, env: &EnvDigest) -> (Vec<Candidate>, Vec<Skipped>) {
-    let mut candidates = Vec::new();
-    let mut skipped = Vec::new();
+/// What might be the target, before anything is looked up.
+#[derive(Debug, Clone, Default)]
+pub struct Candidates {
+    /// Versions above the current one, the highest first; then what the recipe gives the current one's number: another
+    /// upstream, or its own tag where that was moved.
+    pub ahead: Vec<Candidate>,
+    /// What runs, where the configured environment is not the one that it runs with.
+    pub again: Option<Candidate>,
+    /// Versions above the current one that are not candidates, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Every version that might be the target, with nothing looked up yet.
+#[must_use]
+pub fn candidates(input: &Input<'_>, current: &Identity) -> Candidates {
+    let mut all = Candidates::default();
+    let mut beside = Vec::new();
     for (version, published) in input.published.iter().rev() {
-        let above = version.recipe() > current.version.recipe();
-        let beside = version.recipe() == current.version.recipe() && *version != current.version;
-        if !above && !beside {
+        let is_above = version.recipe() > current.version.recipe();
+        let is_beside = version.recipe() == current.version.recipe()
+            && (*version != current.version || published.commit != current.commit);
+        if !is_above && !is_beside {
             continue;
         }
-        let identity = Identity {
-            version: version.clone(),
-            commit: published.commit.clone(),
-            env: env.clone(),
-            secrets: current.secrets.clone(),
-        };
-        match why_not(input, &identity) {
-            None => candidates.push(Candidate { version: version.clone(), commit: published.commit.clone() }),
-            Some(why) => skipped.push(Skipped { version: version.clone(), why: why.to_owned() }),
+        let candidate = Candidate { version: version.clone(), commit: published.commit.clone() };
+        match why_not(input, current, &candidate) {
+            None if is_above => all.ahead.push(candidate),
+            None => beside.push(candidate),
+            Some(why) => all.skipped.push(Skipped { version: candidate.version, why }),
         }
     }
-    (candidates, skipped)
+    all.ahead.append(&mut beside);
+    if input.env.digest() != current.env {
+        all.again = Some(Candidate { version: current.version.clone(), commit: current.commit.clone() });
+    }
+    all
 }
 
-fn why_not(input: &Input<'_>, identity: &Identity) -> Option<&'static str> {
-    let version = &identity.version;
-    let update = input.update;
+fn why_not(input: &Input<'_>, current: &Identity, candidate: &Candidate) -> Option<WhySkipped> {
+    let (version, update) = (&candidate.version, input.update);
     match &update.pin {
-        Some(pin) if pin != version => return Some("`update.pin` names another"),
-        None if !version.recipe().pre.is_empty() => return Some("a pre-release"),
-        _ => {}
+        Some(pin) if pin != version => return Some(WhySkipped::NotPinned),
+        Some(_) => {}
+        None if !version.recipe().pre.is_empty() => return Some(WhySkipped::PreRelease),
+        None => {}
     }
     if update.ignore.contains(version) {
-        return Some("`update.ignore` names it");
+        return Some(WhySkipped::Ignored);
     }
-    // The environment of a rejected identity may differ: then it is another, and is tried.
-    if input.rejected.contains(identity) {
-        return Some("it was rolled back before");
-    }
-    None
+    is_rejected(input, current, candidate).then_some(WhySkipped::Rejected)
 }
 
-/// There is nothing above: the environment may have changed, or what runs is not what is published.
-fn without_candidates(input: &Input<'_>, current: &Identity, env: &EnvDigest, mut skipped: Vec<Skipped>) -> Decision {
-    let hold = |reasons, skipped| Decision::Hold { candidate: None, reasons, skipped };
-    if input.published.is_empty() {
-        return hold(vec![Reason::NothingPublished], skipped);
-    }
-    let here = input.published.get(&current.version);
-    if let Some(pin) = input.update.pin.as_ref().filter(|pin| **pin < current.version) {
-        return hold(vec![Reason::OnlyLower { highest: pin.clone() }], skipped);
-    }
-    match here {
-        Some(published) if published.commit != current.commit => {
-            let moved = Reason::MovedTag {
-                version: current.version.clone(),
-                was: current.commit.clone(),
-                now: published.commit.clone(),
-            };
-            return hold(vec![moved], skipped);
-        }
-        None if skipped.is_empty() => {
-            let highest = highest(input.published).map_or_else(|| current.version.clone(), |highest| highest.version);
-            return hold(vec![Reason::OnlyLower { highest }], skipped);
-        }
-        // It is as published; or its own tag is gone, but there are higher ones that are not to be tried.
-        _ => {}
-    }
-    if *env != current.env {
-        let changed = Identity { env: env.clone(), ..current.clone() };
-        if input.rejected.contains(&changed) {
-            let why = "with the environment that is configured now, it was rolled back before".to_owned();
-            skipped.push(Skipped { version: current.version.clone(), why });
-        } else if input.update.policy == Policy::Hold {
-            let candidate = Candidate { version: current.version.clone(), commit: current.commit.clone() };
-            return Decision::Hold { candidate: Some(candidate), reasons: vec![Reason::Policy], skipped };
-        } else {
-            let (target, commit) = (current.version.clone(), current.commit.clone());
-            return Decision::Apply { target, commit, approved: false, skipped };
-        }
-    }
-    Decision::UpToDate { skipped }
+/// Whether just that was rolled back before. With another environment it is another identity, and is tried.
+fn is_rejected(input: &Input<'_>, current: &Identity, candidate: &Candidate) -> bool {
+    input.rejected.contains(&Identity {
+        version: candidate.version.clone(),
+        commit: candidate.commit.clone(),
+        env: input.env.digest(),
+        secrets: current.secrets.clone(),
+    })
+}
+
+/// Why there is no candidate, where the operator has to know.
+fn nothing_ahead(input: &Input<'_>, current: &Identity) -> Option<Held> {
+    let (published, runs) = (input.published, &current.version);
+    let pin = input.update.pin.as_ref().filter(|pin| *pin != runs);
+    let reason = if published.is_empty() {
+        Reason::NothingPublished
+    } else if let Some(pin) = pin.filter(|pin| !published.contains_key(*pin)) {
+        Reason::PinNotPublished { pin: pin.clone() }
+    } else if let Some(pin) = pin.filter(|pin| *pin < runs) {
+        Reason::OnlyLower { highest: pin.clone() }
+    } else if published.contains_key(runs) {
+        return None;
+    } else {
+        // What runs was withdrawn, and nothing above it is a candidate.
+        Reason::OnlyLower { highest: published.keys().rev().find(|version| *version < runs)?.clone() }
+    };
+    Some(Held { candidate: None, reasons: vec![reason] })
 }
 
 /// Everything that stands between the current version and `candidate`.
 fn reasons(input: &Input<'_>, current: &Identity, candidate: &Candidate, evidence: &Evidence) -> Result<Vec<Reason>> {
     let mut all = Vec::new();
     let from = &current.version;
-    if let Some(seen) = input.seen.get(&candidate.version).filter(|seen| seen.commit != candidate.commit) {
-        let (was, now) = (seen.commit.clone(), candidate.commit.clone());
-        all.push(Reason::MovedTag { version: candidate.version.clone(), was, now });
-    }
-    let on_the_way = input.published.keys().filter(|v| v.recipe() > from.recipe() && **v <= candidate.version);
-    if let Some(at) = on_the_way.chain([&candidate.version]).find(|version| from.is_major_step_to(version)) {
-        all.push(Reason::MajorStep { from: from.clone(), at: at.clone() });
-    }
-    if from.recipe() == candidate.version.recipe() {
-        all.push(Reason::OtherUpstream { from: from.clone() });
-    }
     if input.update.policy == Policy::Hold {
         all.push(Reason::Policy);
     }
-    let first_seen = input.seen.get(&candidate.version).map_or(input.now, |seen| seen.first);
-    let min_age = jiff::SignedDuration::try_from(input.update.min_age.duration()).unwrap_or(jiff::SignedDuration::MAX);
-    let until = first_seen.saturating_add(min_age)?;
-    if until > input.now {
-        all.push(Reason::TooYoung { until });
+    // The same code as now has been seen, judged and run.
+    let is_new = candidate.version != *from || candidate.commit != current.commit;
+    if is_new {
+        let seen = input.seen.get(&candidate.version).map(|seen| &seen.commit);
+        let ran = Some(&current.commit).filter(|_| candidate.version == *from);
+        if let Some(was) = ran.or(seen).filter(|was| **was != candidate.commit) {
+            let (version, was, now) = (candidate.version.clone(), was.clone(), candidate.commit.clone());
+            all.push(Reason::MovedTag { version, was, now });
+        }
+        let on_the_way = input.published.keys().filter(|version| version.is_on_the_way(from, &candidate.version));
+        if let Some(at) = on_the_way.chain([&candidate.version]).find(|version| from.is_major_step_to(version)) {
+            all.push(Reason::MajorStep { from: from.clone(), at: at.clone() });
+        }
+        all.extend(other_upstreams(input, from, &candidate.version));
+        let first_seen = input.seen.get(&candidate.version).map_or(input.now, |seen| seen.first);
+        let min_age =
+            jiff::SignedDuration::try_from(input.update.min_age.duration()).unwrap_or(jiff::SignedDuration::MAX);
+        let until = first_seen.saturating_add(min_age)?;
+        if until > input.now {
+            all.push(Reason::TooYoung { until });
+        }
     }
     all.extend(note_reasons(&evidence.notes, &*Markers::of(&input.update.markers)?));
     all.extend(differences::between(&evidence.from, &evidence.to, &input.env.0));
@@ -259,15 +325,28 @@ fn reasons(input: &Input<'_>, current: &Identity, candidate: &Candidate, evidenc
     Ok(all)
 }
 
+/// The upstream part is opaque: of two, nobody can say which is the newer one.
+fn other_upstreams(input: &Input<'_>, from: &Version, target: &Version) -> Option<Reason> {
+    if target.recipe() == from.recipe() {
+        return (target != from).then(|| Reason::OtherUpstream { from: from.clone() });
+    }
+    let is_other = |version: &&Version| {
+        version.recipe() == target.recipe() && *version != target && !input.update.ignore.contains(version)
+    };
+    let other = input.published.keys().find(is_other).filter(|_| input.update.pin.is_none())?;
+    Some(Reason::TwoUpstreams { other: other.clone() })
+}
+
 fn note_reasons(notes: &[Note], markers: &Markers) -> Vec<Reason> {
     let mut all = Vec::new();
     for note in notes {
-        let (version, path) = (note.version.clone(), note.path.clone());
+        let (version, path, commit) = (note.version.clone(), note.path.clone(), note.commit.clone());
         match &note.text {
-            Err(why) => all.push(Reason::UnreadableNote { version, path, why: why.clone() }),
+            Err(why) => all.push(Reason::UnreadableNote { version, path, commit, why: why.clone() }),
             Ok(text) => all.extend(markers.find(text.raw()).into_iter().map(|found| Reason::Note {
                 version: version.clone(),
                 path: path.clone(),
+                commit: commit.clone(),
                 line: found.line,
                 text: Untrusted::new(found.text),
                 phrase: Untrusted::new(found.phrase),

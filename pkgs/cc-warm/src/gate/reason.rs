@@ -21,9 +21,11 @@ pub enum Reason {
     /// A note on the way asks for an operator.
     Note {
         /// The version that the note is about.
-        version: Version,
+        version: String,
         /// Its file in the recipe.
         path: String,
+        /// The commit that has it.
+        commit: CommitId,
         /// The line, from 1.
         line: usize,
         /// That line.
@@ -34,9 +36,11 @@ pub enum Reason {
     /// A note on the way cannot be read.
     UnreadableNote {
         /// The version that the note is about.
-        version: Version,
+        version: String,
         /// Its file.
         path: String,
+        /// The commit that has it.
+        commit: CommitId,
         /// Why.
         why: String,
     },
@@ -44,6 +48,11 @@ pub enum Reason {
     OtherUpstream {
         /// What runs.
         from: Version,
+    },
+    /// The target's number is published with another upstream, too.
+    TwoUpstreams {
+        /// The other one.
+        other: Version,
     },
     /// The configuration says `update.policy = "hold"`.
     Policy,
@@ -63,6 +72,16 @@ pub enum Reason {
     OnlyLower {
         /// The highest that there is.
         highest: Version,
+    },
+    /// `update.pin` names a version that is not published.
+    PinNotPublished {
+        /// That version.
+        pin: Version,
+    },
+    /// The environment that is configured now cannot be applied to what runs, either.
+    EnvironmentWaits {
+        /// Why.
+        reasons: Vec<Reason>,
     },
     /// The recipe publishes no version.
     NothingPublished,
@@ -122,6 +141,7 @@ impl Reason {
             Self::UnknownCurrent { .. }
                 | Self::OnlyLower { .. }
                 | Self::NothingPublished
+                | Self::PinNotPublished { .. }
                 | Self::MissingSecret { .. }
                 | Self::RequiredEnv { .. }
                 | Self::Unsuitable { .. }
@@ -137,15 +157,23 @@ impl Reason {
         };
         match self {
             Self::MajorStep { from, at } => format!("a major step: {from} → {at}"),
-            Self::Note { version, path, line, text, phrase } => format!(
+            Self::Note { version, path, line, text, phrase, .. } => format!(
                 "the note of {version} asks for an operator ({path}, line {line}, \"{}\"): {}",
                 phrase.terminal(),
                 text.terminal()
             ),
-            Self::UnreadableNote { version, path, why } => {
+            Self::UnreadableNote { version, path, why, .. } => {
                 format!("the note of {version} cannot be read ({path}): {why}")
             }
             Self::OtherUpstream { from } => format!("the same version of the recipe as {from}, with another upstream"),
+            Self::TwoUpstreams { other } => {
+                format!("the same version of the recipe is published as {other}, too; `update.ignore` one of them")
+            }
+            Self::PinNotPublished { pin } => format!("`update.pin` names {pin}, which is not published"),
+            Self::EnvironmentWaits { reasons } => {
+                let reasons: Vec<String> = reasons.iter().map(Self::sentence).collect();
+                format!("the changed environment cannot be applied to what runs, either: {}", reasons.join("; "))
+            }
             Self::Policy => "the configuration says `update.policy = \"hold\"`".to_owned(),
             Self::TooYoung { until } => format!("younger than `update.minAge`: it may pass at {until}"),
             Self::UnknownCurrent { label, why } => format!("it is not known what runs ({}): {why}", label.terminal()),

@@ -80,7 +80,8 @@ impl World {
         decide(&input, &mut |candidate| {
             let on_the_way = |version: &&str| version.parse::<Version>().unwrap() <= candidate.version;
             let note = |(version, text): &(&str, Result<&str, &str>)| Note {
-                version: version.parse().unwrap(),
+                version: (*version).to_owned(),
+                commit: commit(version),
                 path: format!("release/{version}"),
                 text: text.map(Untrusted::new).map_err(ToOwned::to_owned),
             };
@@ -194,7 +195,7 @@ fn pins_ignores_ages_and_moved_tags() {
     assert_eq!(pin("1.3.0+6").says(), "apply 1.3.0+6");
     assert_eq!(pin(RUNS).says(), "up to date");
     assert_eq!(pin("1.1.0+4").says(), "hold -: only-lower");
-    assert_eq!(pin("9.9.9+9").says(), "up to date");
+    assert_eq!(pin("9.9.9+9").says(), "hold -: pin-not-published");
     let ignore = publishing().with(|world| world.update.ignore.push("1.4.0+6".parse().unwrap()));
     assert_eq!(ignore.says(), "apply 1.3.0+6");
     let young = publishing().with(|world| world.update.min_age = Span::days(3));
@@ -208,7 +209,7 @@ fn pins_ignores_ages_and_moved_tags() {
     assert_eq!(moved.says(), "hold 1.4.0+6: moved-tag");
     let under_us = World::publishing(&[RUNS])
         .with(|world| world.published.values_mut().for_each(|published| published.commit = commit("other")));
-    assert_eq!(under_us.says(), "hold -: moved-tag");
+    assert_eq!(under_us.says(), "hold 1.2.0+5: moved-tag");
 }
 
 #[test]

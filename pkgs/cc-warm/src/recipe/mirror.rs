@@ -135,19 +135,19 @@ impl Mirror {
         let pinned: BTreeSet<CommitId> = pinned.into_values().collect();
         let new: Vec<&CommitId> = wanted.iter().copied().filter(|commit| !pinned.contains(*commit)).collect();
         let found = self.peel(&new)?;
-        let mut changes = String::new();
+        let mut changes: Vec<String> = Vec::new();
         let mut missing = Vec::new();
         for (commit, found) in new.into_iter().zip(found) {
             if found.as_ref() == Some(commit) {
-                changes.push_str(&format!("update {PINS}{commit} {commit}\n"));
+                changes.push(format!("update {PINS}{commit} {commit}\n"));
             } else {
                 missing.push(commit.clone());
             }
         }
         for commit in pinned.iter().filter(|commit| !wanted.contains(commit)) {
-            changes.push_str(&format!("delete {PINS}{commit}\n"));
+            changes.push(format!("delete {PINS}{commit}\n"));
         }
-        self.update_refs(&changes)?;
+        self.update_refs(&changes.concat())?;
         Ok(missing)
     }
 

@@ -9,10 +9,8 @@ use super::context::Context;
 use crate::config::App;
 use crate::deployer::{Deployer, Deployment, Known, Observed, Release};
 use crate::gate::{self, Candidate, Decision, Evidence};
-use crate::identity::{CommitId, Env, Identity};
-use crate::recipe::notes;
+use crate::identity::{Env, Identity};
 use crate::recipe::published::Published;
-use crate::recipe::version::Version;
 use crate::state::{AppState, Seen};
 use crate::sys::untrusted::Untrusted;
 
@@ -157,22 +155,12 @@ fn decide(
         update: &app.update,
         now: context.host.clock.now(),
     };
-    let mirror = context.recipes.mirror(&app.remote);
     gate::decide(&input, &mut |candidate| {
         let Known::Yes(current) = current else { return Ok(Evidence::default()) };
-        let on_the_way: BTreeMap<Version, CommitId> = published
-            .versions
-            .iter()
-            .filter(|(version, _)| {
-                (version.recipe() > current.version.recipe() && version.recipe() <= candidate.version.recipe())
-                    || **version == candidate.version
-            })
-            .map(|(version, found)| (version.clone(), found.commit.clone()))
-            .collect();
         let to = release(candidate, env.clone(), current);
         let from = Release { version: current.version.clone(), commit: current.commit.clone(), ..to.clone() };
         Ok(Evidence {
-            notes: notes::read(&mirror, &on_the_way, &candidate.commit)?,
+            notes: context.recipes.notes(&app.remote)?.on_the_way(published, &current.version, &candidate.version),
             from: deployer.render(&from)?,
             to: deployer.render(&to)?,
             unsuitable: if app.stateful { deployer.unsuitable_volumes(&to)? } else { Vec::new() },
@@ -202,8 +190,7 @@ pub fn diff(context: &Context<'_>, app: &App, assessment: &Assessment, candidate
     Some(
         context
             .recipes
-            .mirror(&app.remote)
-            .diff(&current.commit, &candidate.commit)
+            .diff(&app.remote, &current.commit, &candidate.commit)
             .unwrap_or_else(|error| Untrusted::new(format!("the difference cannot be shown: {error:#}"))),
     )
 }
