@@ -32,6 +32,9 @@ pub struct AppState {
     /// What was tried and went back: skipped until a newer version or `retry`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<Rejected>,
+    /// A first deployment that came to nothing: the version that wrote whatever volumes there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_tried: Option<Version>,
     /// Updates cut short after the new version had started; the second of one identity rejects it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interrupted: Vec<Interrupted>,
@@ -172,6 +175,7 @@ impl Default for AppState {
             format: FORMAT,
             last_good: None,
             rejected: Vec::new(),
+            first_tried: None,
             interrupted: Vec::new(),
             held: None,
             seen: BTreeMap::new(),
@@ -252,6 +256,7 @@ impl AppState {
         }
         self.last_good = Some(LastGood { identity, at });
         self.stuck = None;
+        self.first_tried = None;
         self.down_by_hand = None;
         self.resumed = false;
     }

@@ -58,7 +58,7 @@ impl Sandbox {
                 "env": { "PORT": self.port.to_string(), "CC_WARM_PROGRAM": self.program },
                 "health": {
                     "probes": [{ "http": { "url": format!("http://127.0.0.1:{}/health", self.port), "body": "^ok " } }],
-                    "successes": 2, "interval": "100ms", "soak": "500ms", "deadline": "4s",
+                    "successes": 2, "interval": "100ms", "soak": "500ms", "deadline": "3s",
                 },
             }},
             "alerts": { "operator": { "command": { "argv": ["tee", "-a", self.dir.join("alerts.jsonl")] } } },

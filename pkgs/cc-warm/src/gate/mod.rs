@@ -251,9 +251,8 @@ fn why_not(input: &Input<'_>, current: &Identity, candidate: &Candidate) -> Opti
     let (version, update) = (&candidate.version, input.update);
     match &update.pin {
         Some(pin) if pin != version => return Some(WhySkipped::NotPinned),
-        Some(_) => {}
         None if !version.recipe().pre.is_empty() => return Some(WhySkipped::PreRelease),
-        None => {}
+        _ => {}
     }
     if update.ignore.contains(version) {
         return Some(WhySkipped::Ignored);

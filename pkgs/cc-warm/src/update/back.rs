@@ -25,7 +25,7 @@ impl Operation<'_> {
     pub fn turn_back(&mut self, cause: Cause, reason: Untrusted) -> Result<()> {
         let begun = &self.progress().begun;
         let mut cause = cause;
-        if begun.kind == Kind::Update && self.progress().touched {
+        if matches!(begun.kind, Kind::Update | Kind::FirstDeploy) && self.progress().touched {
             let (identity, operation) = (begun.to.clone(), begun.operation.clone());
             let now = self.host.clock.now();
             let mut state = AppState::load(&self.host.dirs, &self.app.name)?;

@@ -46,6 +46,11 @@ fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {
                 state.commit(identity.clone(), now);
             }
         }
+        (EventName::RolledBack, Kind::FirstDeploy) => {
+            // Its volumes stay, and it is known what wrote them.
+            state.first_tried = Some(progress.begun.to.version.clone());
+            state.stuck = None;
+        }
         (EventName::RolledBack, _) => state.stuck = None,
         (EventName::Stuck, _) => {
             if let Outcome::Stuck { reason, .. } = outcome {
@@ -115,8 +120,11 @@ fn tell(
         context.raise(name, alert)?;
     }
     if matches!(outcome, Outcome::Updated { .. } | Outcome::Restored { .. } | Outcome::Restarted { .. }) {
-        let over = [AlertKind::Held, AlertKind::UnhealthyBeforeUpdate, AlertKind::DownByHand, AlertKind::Stuck];
-        context.resolve(name, &over)?;
+        context.resolve(name, &[AlertKind::UnhealthyBeforeUpdate, AlertKind::DownByHand, AlertKind::Stuck])?;
+        // A higher version may still wait.
+        if AppState::load(&context.host.dirs, name)?.held.is_none() {
+            context.resolve(name, &[AlertKind::Held])?;
+        }
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> 
     let assessment = assess(context, app, deployer.as_ref(), &state)?;
     let run = Run { context, app, deployer: deployer.as_ref(), lock, assessment: &assessment };
     match assessment.next.clone() {
-        Next::FirstDeploy(candidate) => run.first_deploy(&candidate),
+        Next::FirstDeploy(candidate) => run.first_deploy(&mut state, &candidate),
         Next::Adopt(identity) => run.adopt(identity, &mut state),
         Next::DownByHand => run.down_by_hand(&mut state),
         Next::Resume(identity) | Next::Down(identity) => manual::restart(context, app, lock, &identity),
@@ -61,7 +61,11 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> 
             let reasons = reasons.iter().map(crate::gate::Reason::sentence).collect();
             run.hold(&mut state, candidate, reasons)
         }
-        Next::Gate(Decision::Apply { target, commit, .. }) => {
+        Next::Gate(Decision::Apply { target, commit, held, .. }) => {
+            if let Some(held) = held {
+                let reasons = held.reasons.iter().map(crate::gate::Reason::sentence).collect();
+                run.hold(&mut state, held.candidate, reasons)?;
+            }
             run.apply(&mut state, &Candidate { version: target, commit })
         }
     }
@@ -213,14 +217,15 @@ impl Run<'_> {
         Ok(Outcome::Held { current, candidate: candidate.map(|candidate| candidate.version), reasons })
     }
 
-    fn first_deploy(&self, candidate: &Candidate) -> Result<Outcome> {
-        if matches!(self.assessment.observed, Observed::Absent { has_data: true }) {
+    fn first_deploy(&self, state: &mut AppState, candidate: &Candidate) -> Result<Outcome> {
+        // What an earlier attempt of ours wrote, this version or a newer one can read.
+        let ours = state.first_tried.as_ref().is_some_and(|tried| *tried <= candidate.version);
+        if matches!(self.assessment.observed, Observed::Absent { has_data: true }) && !ours {
             let reason = format!(
                 "nothing is deployed, but volumes of it exist, and it is not known which version wrote them: deploy that version by hand, then run `cc-warm adopt {}`",
                 self.app.name
             );
-            let mut state = AppState::load(&self.context.host.dirs, &self.app.name)?;
-            return self.hold(&mut state, None, vec![reason]);
+            return self.hold(state, None, vec![reason]);
         }
         let release = Release {
             version: candidate.version.clone(),
