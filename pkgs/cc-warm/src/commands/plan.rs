@@ -138,9 +138,10 @@ impl Plan {
                 if Some(target) == self.current.as_ref() {
                     self.notes.push("the version stays; its environment changed".to_owned());
                 }
-                for held in held {
+                if let Some(held) = held {
                     let waits = held.candidate.as_ref().map_or("more".to_owned(), |held| held.version.to_string());
-                    self.notes.extend(held.reasons.iter().map(|why| format!("{waits} waits for you: {}", why.sentence())));
+                    self.notes
+                        .extend(held.reasons.iter().map(|why| format!("{waits} waits for you: {}", why.sentence())));
                 }
                 skipped
             }
