@@ -357,4 +357,6 @@ fn note_reasons(notes: &[Note], markers: &Markers) -> Vec<Reason> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
