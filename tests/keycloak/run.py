@@ -203,7 +203,7 @@ def main():
         print("a broken", BROKEN, "that migrates and never answers where it should")
         publish(repo, "1.2.0", BROKEN, "--http-relative-path=/elsewhere")
         settings = json.loads(config.read_text())
-        settings["apps"]["keycloak"]["health"]["deadline"] = "75s"
+        settings["apps"]["keycloak"]["health"]["deadline"] = "120s"
         config.write_text(json.dumps(settings))
         print(run("update", 11), end="")
         check(f"{SECOND} answers again", keycloak.version() == SECOND)

@@ -249,10 +249,11 @@ pub fn candidates(input: &Input<'_>, current: &Identity) -> Candidates {
 
 fn why_not(input: &Input<'_>, current: &Identity, candidate: &Candidate) -> Option<WhySkipped> {
     let (version, update) = (&candidate.version, input.update);
-    match &update.pin {
-        Some(pin) if pin != version => return Some(WhySkipped::NotPinned),
-        None if !version.recipe().pre.is_empty() => return Some(WhySkipped::PreRelease),
-        _ => {}
+    if update.pin.as_ref().is_some_and(|pin| pin != version) {
+        return Some(WhySkipped::NotPinned);
+    }
+    if update.pin.is_none() && !version.recipe().pre.is_empty() {
+        return Some(WhySkipped::PreRelease);
     }
     if update.ignore.contains(version) {
         return Some(WhySkipped::Ignored);
@@ -355,5 +356,7 @@ fn note_reasons(notes: &[Note], markers: &Markers) -> Vec<Reason> {
     all
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -296,14 +296,21 @@ impl Mirror {
         }
     }
 
-    /// `commit` and all that it needs, from this mirror's objects, whatever state its refs are in.
+    /// `commit` and all that it needs, from this mirror's objects, whatever state its refs and configuration are in: the
+    /// new mirror borrows them for a moment.
     fn copy_commit(&self, commit: &CommitId, new: &Path) -> Result<()> {
-        let pack = Git::new(Some(&self.dir), "pack-objects", &Reach::Nothing)
+        let borrowed = new.join("objects/info/alternates");
+        fs::create_dir_all(new.join("objects/info"))?;
+        let mut line = self.dir.join("objects").into_os_string();
+        line.push("\n");
+        fs::write(&borrowed, line.as_encoded_bytes())?;
+        let pack = Git::new(Some(new), "pack-objects", &Reach::Nothing)
             .words(&["--stdout", "--revs", "--quiet"])
             .stdin(format!("{commit}\n"))
             .cap(PACK_CAP + 1)
-            .run(LOCAL)?
-            .stdout;
+            .run(LOCAL);
+        fs::remove_file(&borrowed)?;
+        let pack = pack?.stdout;
         ensure!(pack.len() <= PACK_CAP, "the commit is too large");
         Git::new(Some(new), "index-pack", &Reach::Nothing).words(&["--stdin", "--strict"]).stdin(pack).run(LOCAL)?;
         Ok(())

@@ -129,17 +129,16 @@ impl Notes {
         let mut total = 0;
         let mut readable = Vec::new();
         for (id, size) in ids.iter().copied().zip(mirror.sizes(&ids)?) {
-            let why = match size {
-                None => "it is missing from the mirror".to_owned(),
-                Some(size) if size > NOTE_CAP => format!("it has {size} bytes, more than {NOTE_CAP}"),
-                Some(size) if total + size > NOTES_CAP => "there are too many notes".to_owned(),
-                Some(size) => {
-                    total += size;
-                    readable.push(id);
-                    continue;
-                }
-            };
-            self.texts.insert(id.clone(), Err(why));
+            let size = size.with_context(|| format!("object {id} is missing"));
+            let size = size.map_err(|error| mirror.suspect(error))?;
+            if size > NOTE_CAP {
+                self.texts.insert(id.clone(), Err(format!("it has {size} bytes, more than {NOTE_CAP}")));
+            } else if total + size > NOTES_CAP {
+                self.texts.insert(id.clone(), Err("there are too many notes".to_owned()));
+            } else {
+                total += size;
+                readable.push(id);
+            }
         }
         let contents = mirror.objects(&readable).map_err(|error| mirror.suspect(error))?;
         for (id, content) in readable.into_iter().zip(contents) {

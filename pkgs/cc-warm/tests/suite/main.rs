@@ -5,3 +5,5 @@
 mod crash;
 mod docs;
 mod fixture;
+mod recipe;
+mod repository;
