@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 /// Where times come from. Deadlines never use the wall clock: it may be set.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,6 +33,12 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.fixed.unwrap_or_else(Timestamp::now)
+    }
+
+    /// What the wall clock shows in the host's time zone.
+    #[must_use]
+    pub fn local(&self) -> DateTime {
+        TimeZone::system().to_datetime(self.now())
     }
 }
 
