@@ -42,6 +42,13 @@ impl Clock {
     }
 }
 
+/// The monotonic clock (`CLOCK_MONOTONIC`, since boot), as systemd's time stamps have it.
+#[must_use]
+pub fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
 /// A point of monotonic time until which something may last.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
