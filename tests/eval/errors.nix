@@ -9,6 +9,7 @@ let
   hosts = import ./host.nix { inherit nixosSystem; };
 in
 {
+  cases = builtins.length (builtins.attrNames (import ./cases.nix).messages);
   expected = builtins.mapAttrs (_: case: case.says) cases;
   # Configurations that cc-warm itself must understand.
   understood = builtins.mapAttrs (_: host: host.config.services.ccWarm.build.config) {

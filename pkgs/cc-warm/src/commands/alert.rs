@@ -36,10 +36,10 @@ pub fn run(global: &Global, command: &Command) -> Result<Exit> {
         let alert = Alert::new(Kind::Test, random::id()?, "a test: alerts of this host arrive here");
         session.outbox.raise(alert, session.host.clock.now())?;
     }
-    if let Command::UnitFailed { unit } = command {
-        if let Some(alert) = unit_failed(unit, &|key| std::env::var(key).ok())? {
-            session.outbox.raise(alert, session.host.clock.now())?;
-        }
+    if let Command::UnitFailed { unit } = command
+        && let Some(alert) = unit_failed(unit, &|key| std::env::var(key).ok())?
+    {
+        session.outbox.raise(alert, session.host.clock.now())?;
     }
     let options = Options {
         interrupt: session.host.interrupt.clone(),
