@@ -76,7 +76,12 @@ in
     {
       inherit description;
       wants = needed;
-      after = needed ++ lib.optional (!inStateHome) "systemd-tmpfiles-setup.service";
+      after =
+        needed
+        ++ lib.optionals (!inStateHome) [
+          "systemd-tmpfiles-setup.service"
+          "systemd-tmpfiles-resetup.service"
+        ];
       environment = commonEnv // {
         DOCKER_CONFIG = if hasRegistry then "%d" else "/root/.docker";
       };

@@ -17,7 +17,8 @@ case $highest in '' | *[!0-9]*) highest=0 ;; esac
 if [ "$number" -lt "$highest" ]; then
   echo "generation $number is older than $highest, which was active before: no update is started." \
     "This is what one would do; the night, or \`cc-warm update\`, does it."
-  "$cc_warm" plan || true
+  # A switch waits for this.
+  timeout 60 "$cc_warm" plan || true
   exit 1
 fi
 echo "$number" >"$state/generation.new"

@@ -43,6 +43,19 @@ let
       }
     )
   ];
+  # NixOS has the option since 25.05; where it has not, as in older ones, it is declared here.
+  checked = hosts.evaluate [
+    ../../docs/examples/minimal.nix
+    ../../modules
+    (
+      { lib, ... }:
+      {
+        options = lib.optionalAttrs (!(disabled.options.system ? preSwitchChecks)) {
+          system.preSwitchChecks = lib.mkOption { type = lib.types.attrsOf lib.types.str; };
+        };
+      }
+    )
+  ];
   ours =
     names: builtins.filter (name: builtins.match "cc-warm.*" name != null) (builtins.attrNames names);
 
@@ -121,6 +134,10 @@ lints
 )
 ++ expect "every unit but the alert's own tells when it failed" [ "cc-warm-unit-failed@" ] (
   builtins.filter (name: !((unit name).unitConfig ? OnFailure)) (ours example.config.systemd.services)
+)
+++ expect "a switch that would restart docker is checked before" true (
+  lib.hasInfix "/var/lib/ci-warm" checked.config.system.preSwitchChecks.cc-warm
+  && lib.hasInfix " 600 " checked.config.system.preSwitchChecks.cc-warm
 )
 ++ expect "there is time for the worst way back" true (
   # Twice the deadline of 15 min, and more to move the data.

@@ -76,6 +76,8 @@ pub enum Command {
     /// Delivers alerts, or sends a test.
     #[command(subcommand)]
     Alert(commands::alert::Command),
+    /// Rebuilds the host and updates the apps, as the night does.
+    Nightly(commands::nightly::Args),
     /// Checks a configuration file.
     CheckConfig(commands::check_config::Args),
     /// Shows all of it at work in a sandbox, in under a minute.

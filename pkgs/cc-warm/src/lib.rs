@@ -16,6 +16,7 @@ pub mod host;
 pub mod identity;
 pub mod lock;
 pub mod logging;
+pub mod nightly;
 pub mod recipe;
 pub mod snapshot;
 pub mod state;

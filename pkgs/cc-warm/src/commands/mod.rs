@@ -9,6 +9,7 @@ pub mod demo;
 pub mod forget;
 pub mod history;
 pub mod internal;
+pub mod nightly;
 pub mod pause;
 pub mod plan;
 pub mod recover;
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::History(args) => history::run(global, &args),
         Command::Recover(args) => recover::run(global, &args),
         Command::Alert(command) => alert::run(global, &command),
+        Command::Nightly(args) => nightly::run(global, &args),
         Command::CheckConfig(args) => check_config::run(global, &args),
         Command::Undeploy(args) => undeploy::run(global, &args),
         Command::Demo(args) => demo::run(global, &args),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::session::{Session, Voice, print_json};
 use crate::cli::{Apps, Global};
 use crate::config::names::AppName;
+use crate::config::window;
 use crate::deployer;
 use crate::error::{self, Exit};
 use crate::gate::{Candidate, Decision, Reason};
@@ -32,7 +33,7 @@ pub struct Args {
 #[serde(rename_all = "camelCase")]
 struct Plan {
     app: AppName,
-    /// `up-to-date`, `apply`, `hold`, `first-deploy`, `adopt`, `down-by-hand`, `resume`, `start`, `paused`, `error`.
+    /// `up-to-date`, `apply`, `hold`, `first-deploy`, `adopt`, `down-by-hand`, `resume`, `start`, `paused`, `not-deployed`, `error`.
     action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     current: Option<Version>,
@@ -79,6 +80,10 @@ fn plan(session: &Session, context: &Context<'_>, name: &AppName, with_diff: boo
     assess::note_seen(&mut state, &*context.recipes.published(&app.remote)?, now);
     let assessment = assess::assess(context, app, deployer.as_ref(), &state)?;
     let mut plan = Plan::of(name, &assessment);
+    let applies = matches!(assessment.next, Next::Gate(Decision::Apply { .. }));
+    if applies && app.stateful && !window::is_open(&app.update.windows, session.host.clock.local()) {
+        plan.notes.push("outside of its windows: `update` would do nothing now".to_owned());
+    }
     if state.is_paused(now) {
         plan.notes.push("paused: `update` would do nothing".to_owned());
     }
@@ -103,6 +108,11 @@ impl Plan {
             Next::FirstDeploy(candidate) => {
                 plan.action = "first-deploy";
                 plan.target = Some(candidate.clone());
+            }
+            Next::NotDeployed => {
+                plan.action = "not-deployed";
+                plan.notes
+                    .push("it is not deployed, and `ensure` is off: it is adopted once somebody deploys it".to_owned());
             }
             Next::Adopt(identity) => {
                 plan.action = "adopt";

@@ -18,6 +18,7 @@ use crate::recipe::Recipes;
 use crate::sys::clock::Clock;
 use crate::sys::dirs::Dirs;
 use crate::sys::durable;
+use crate::sys::notify;
 use crate::sys::signals::Interrupt;
 use crate::update::context::Context;
 use crate::update::operation::Narrator;
@@ -128,6 +129,7 @@ impl Session {
             worst = worse(worst, exit);
             match result {
                 Ok(outcome) => {
+                    notify::status(&format!("{app}: {}", outcome.describe()));
                     if !self.json {
                         println!("{app}: {}", outcome.describe());
                         if let Some(hint) = outcome.hint(app.as_str()) {
@@ -138,6 +140,7 @@ impl Session {
                 }
                 Err(error) => {
                     let report = error::report(&error);
+                    notify::status(&format!("{app}: {error}"));
                     if !self.json {
                         eprint!("{app}: {report}");
                     }
@@ -212,6 +215,7 @@ impl Voice {
 
 impl Narrator for Voice {
     fn say(&self, text: &str) {
+        notify::status(&format!("{}: {text}", self.app));
         if self.timed {
             eprintln!("{}: [{:6.1} s] {text}", self.app, self.since.elapsed().as_secs_f32());
         } else {

@@ -17,6 +17,9 @@ pub struct Args {
     apps: Apps,
     #[command(flatten)]
     wait: WaitFlag,
+    /// Also outside of the windows in which a stateful app may be stopped.
+    #[arg(long)]
+    now: bool,
 }
 
 /// Runs it.
@@ -25,6 +28,6 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let apps = session.select(&args.apps.apps)?;
     session.for_each(&apps, |name, context| {
         let lock = session.lock(name, args.wait.wait())?;
-        run::update(context, session.config.app(name)?, &lock)
+        run::update(context, session.config.app(name)?, &lock, args.now)
     })
 }

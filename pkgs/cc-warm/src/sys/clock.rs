@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 /// Where times come from. Deadlines never use the wall clock: it may be set.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,6 +34,19 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         self.fixed.unwrap_or_else(Timestamp::now)
     }
+
+    /// What the wall clock shows in the host's time zone.
+    #[must_use]
+    pub fn local(&self) -> DateTime {
+        TimeZone::system().to_datetime(self.now())
+    }
+}
+
+/// The monotonic clock (`CLOCK_MONOTONIC`, since boot), as systemd's time stamps have it.
+#[must_use]
+pub fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// A point of monotonic time until which something may last.

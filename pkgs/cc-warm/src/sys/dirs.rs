@@ -38,6 +38,18 @@ impl Dirs {
         AppDirs { root: self.apps().join(app) }
     }
 
+    /// Held for as long as somebody enters, or keeps others from entering.
+    #[must_use]
+    pub fn turnstile(&self) -> PathBuf {
+        self.root.join("turnstile")
+    }
+
+    /// Held, shared, by every test run; exclusively by whoever wants none.
+    #[must_use]
+    pub fn activity(&self) -> PathBuf {
+        self.root.join("activity")
+    }
+
     /// Alerts not yet delivered, one file each.
     #[must_use]
     pub fn outbox(&self) -> PathBuf {

@@ -8,6 +8,7 @@ pub mod fault;
 pub mod flock;
 pub mod git;
 pub mod http;
+pub mod notify;
 pub mod procfs;
 pub mod random;
 pub mod raw;

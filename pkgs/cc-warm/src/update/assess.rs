@@ -43,6 +43,8 @@ impl Assessment {
 pub enum Next {
     /// It was never deployed: deploy this.
     FirstDeploy(Candidate),
+    /// It was never deployed, and is only to be adopted.
+    NotDeployed,
     /// It runs, and was never seen, or was changed by hand: take it as last-good.
     Adopt(Identity),
     /// It was running, and is not deployed any more: somebody took it down.
@@ -91,6 +93,7 @@ fn next(
             return Ok(match last_good {
                 Some(identity) if state.resumed => Next::Resume(identity.clone()),
                 Some(_) => Next::DownByHand,
+                None if !app.ensure => Next::NotDeployed,
                 None => first_deploy(app, state, published, env),
             });
         }

@@ -44,6 +44,13 @@ pub enum Outcome {
         /// Why.
         reasons: Vec<String>,
     },
+    /// Waits for a window of time in which it may be stopped.
+    Waiting {
+        /// What runs.
+        current: Option<Version>,
+        /// What waits.
+        candidate: Version,
+    },
     /// The prior version and its data are back.
     RolledBack {
         /// What runs again.
@@ -98,6 +105,8 @@ pub enum Outcome {
         /// The operator's words.
         reason: Option<String>,
     },
+    /// It was never deployed here, and is only to be adopted.
+    NotDeployed,
     /// It was undeployed by somebody: left alone.
     DownByHand,
     /// It was unhealthy before the update: left alone.
@@ -167,6 +176,8 @@ impl Outcome {
             | Self::Restarted { .. }
             | Self::Snapshotted { .. }
             | Self::Paused { .. }
+            | Self::Waiting { .. }
+            | Self::NotDeployed
             | Self::DownByHand => Exit::Done,
             Self::Held { .. } => Exit::Held,
             Self::RolledBack { .. } => Exit::RolledBack,
@@ -186,6 +197,7 @@ impl Outcome {
             Self::Updated { .. } => "updated",
             Self::Adopted { .. } => "adopted",
             Self::Held { .. } => "held",
+            Self::Waiting { .. } => "waiting",
             Self::RolledBack { .. } => "rolled-back",
             Self::Restored { .. } => "restored",
             Self::Restarted { .. } => "restarted",
@@ -194,6 +206,7 @@ impl Outcome {
             Self::StuckAlready { .. } => "stuck-already",
             Self::Released { .. } => "released",
             Self::Paused { .. } => "paused",
+            Self::NotDeployed => "not-deployed",
             Self::DownByHand => "down-by-hand",
             Self::UnhealthyBefore { .. } => "unhealthy-before",
             Self::FetchFailed { .. } => "fetch-failed",
@@ -221,6 +234,10 @@ impl Outcome {
                 let candidate = candidate.as_ref().map_or("any update".to_owned(), ToString::to_string);
                 lines(&format!("held at {current}: {candidate} waits for you"), reasons)
             }
+            Self::Waiting { current, candidate } => {
+                let current = current.as_ref().map_or("an unknown version".to_owned(), ToString::to_string);
+                format!("{current} runs on: {candidate} waits for a window in which the app may be stopped")
+            }
             Self::RolledBack { to, tried, cause, reason, downtime_ms } => {
                 let what = if *cause == Some(Cause::Failed) { "failed" } else { "was cut short" };
                 let now =
@@ -247,6 +264,7 @@ impl Outcome {
             Self::Paused { reason } => reason
                 .as_ref()
                 .map_or("paused".to_owned(), |reason| format!("paused: {}", Untrusted::new(reason).terminal())),
+            Self::NotDeployed => "left alone: it is not deployed, and `ensure` is off".to_owned(),
             Self::DownByHand => "left alone: somebody undeployed it".to_owned(),
             Self::UnhealthyBefore { reason } => {
                 lines("left alone: it is unhealthy, before any update", &[reason.terminal()])
@@ -268,6 +286,7 @@ impl Outcome {
                 Some(format!("it is not tried again until a newer version, or `cc-warm retry {app}`"))
             }
             Self::Stuck { .. } | Self::StuckAlready { .. } => Some(format!("cc-warm restore {app}")),
+            Self::Waiting { .. } => Some(format!("cc-warm update --now {app}")),
             Self::UnhealthyBefore { .. } => Some(format!("cc-warm status {app}")),
             Self::DownByHand | Self::Paused { .. } => Some(format!("cc-warm resume {app}")),
             _ => None,

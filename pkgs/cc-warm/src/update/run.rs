@@ -10,7 +10,7 @@ use super::outcome::Outcome;
 use super::recover;
 use super::saga::Kind;
 use crate::alert::{Alert, Kind as AlertKind};
-use crate::config::App;
+use crate::config::{App, window};
 use crate::deployer::{self, Convergence, Deployer, Observed, Release};
 use crate::gate::{Candidate, Decision, Skipped};
 use crate::health::{self, Continuity};
@@ -20,16 +20,17 @@ use crate::snapshot::Store;
 use crate::state::{AppState, Held, LastRun};
 use crate::sys::untrusted::Untrusted;
 
-/// Brings `app` to its latest version, behind both gates.
-pub fn update(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> {
-    let outcome = attempt(context, app, lock)?;
+/// Brings `app` to its latest version, behind both gates. A stateful app is stopped in its windows only, unless
+/// somebody says `at_any_time`.
+pub fn update(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) -> Result<Outcome> {
+    let outcome = attempt(context, app, lock, at_any_time)?;
     let mut state = AppState::load(&context.host.dirs, &app.name)?;
     state.last_run = Some(LastRun { at: context.host.clock.now(), outcome: outcome.word().to_owned() });
     state.save(&context.host.dirs, &app.name)?;
     Ok(outcome)
 }
 
-fn attempt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> {
+fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) -> Result<Outcome> {
     match recover::settle(context, &app.name, lock)? {
         None => {}
         Some(Outcome::StuckAlready { reason } | Outcome::Stuck { reason, .. }) => {
@@ -53,6 +54,7 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> 
     let run = Run { context, app, deployer: deployer.as_ref(), lock, assessment: &assessment };
     match assessment.next.clone() {
         Next::FirstDeploy(candidate) => run.first_deploy(&mut state, &candidate),
+        Next::NotDeployed => Ok(Outcome::NotDeployed),
         Next::Adopt(identity) => run.adopt(identity, &mut state),
         Next::DownByHand => run.down_by_hand(&mut state),
         Next::Resume(identity) | Next::Down(identity) => manual::restart(context, app, lock, &identity),
@@ -65,6 +67,11 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> 
             if let Some(held) = held {
                 let reasons = held.reasons.iter().map(crate::gate::Reason::sentence).collect();
                 run.hold(&mut state, held.candidate, reasons)?;
+            }
+            let open = at_any_time || window::is_open(&app.update.windows, context.host.clock.local());
+            if app.stateful && !open {
+                let current = assessment.current().map(|identity| identity.version);
+                return Ok(Outcome::Waiting { current, candidate: target });
             }
             run.apply(&mut state, &Candidate { version: target, commit })
         }

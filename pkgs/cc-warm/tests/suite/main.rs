@@ -7,3 +7,4 @@ mod docs;
 mod fixture;
 mod recipe;
 mod repository;
+mod policy;

@@ -1,0 +1,62 @@
+//! What the configuration says about when an app is touched at all.
+
+use cc_warm::demo::maker::Behaviour;
+use cc_warm::demo::sandbox::APP;
+use serde_json::json;
+
+use crate::fixture::{Fixture, Ran};
+
+/// Runs cc-warm at a time of 6 March 2026, a Friday, in UTC.
+fn run_at(fixture: &Fixture, time: &str, words: &[&str]) -> Ran {
+    let now = format!("2026-03-06T{time}:00Z");
+    Ran::of(&fixture.sandbox.cc_warm(words).env("CC_WARM_NOW", now).env("TZ", "UTC").run().unwrap())
+}
+
+#[test]
+fn a_stateful_app_is_stopped_in_its_windows_only_unless_somebody_says_now() {
+    let fixture = Fixture::running();
+    let windows = json!([{ "days": ["fri"], "from": "02:00", "to": "05:00" }]);
+    fixture.sandbox.configure(|config| config["apps"][APP]["update"] = json!({ "windows": windows })).unwrap();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let text = run_at(&fixture, "01:59", &["update"]).expect(0);
+    assert!(text.contains("1.0.0+1 runs on: 1.1.0+2 waits for a window"), "{text}");
+    assert!(text.contains("hint: cc-warm update --now notes"), "{text}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    let text = run_at(&fixture, "01:59", &["plan", "--no-diff"]).expect(0);
+    assert!(text.contains("outside of its windows"), "{text}");
+    run_at(&fixture, "02:00", &["update"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
+    fixture.publish("1.2.0+3", 2, Behaviour::Healthy);
+    run_at(&fixture, "12:00", &["update", "--now"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.2.0+3"));
+}
+
+#[test]
+fn an_app_without_data_has_no_need_of_a_window() {
+    let fixture = Fixture::running();
+    fixture
+        .sandbox
+        .configure(|config| {
+            config["apps"][APP]["stateful"] = json!(false);
+            config["apps"][APP]["update"] = json!({ "windows": [{ "from": "02:00", "to": "05:00" }] });
+        })
+        .unwrap();
+    fixture.publish("1.1.0+2", 1, Behaviour::Healthy);
+    run_at(&fixture, "12:00", &["update"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
+}
+
+#[test]
+fn what_is_not_ensured_is_not_deployed() {
+    let fixture = Fixture::empty();
+    fixture.sandbox.configure(|config| config["apps"][APP]["ensure"] = json!(false)).unwrap();
+    fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
+    let text = fixture.run(&["update"]).expect(0);
+    assert!(text.contains("left alone: it is not deployed, and `ensure` is off"), "{text}");
+    assert_eq!(fixture.answering(), None);
+    let text = fixture.run(&["plan"]).expect(0);
+    assert!(text.contains("adopted once somebody deploys it"), "{text}");
+    fixture.sandbox.configure(|_| {}).unwrap();
+    fixture.run(&["update"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+}
