@@ -1,0 +1,250 @@
+"""The `machine` that the test scripts know: the names and meanings of the NixOS test driver's, for one QEMU machine."""
+
+import base64
+import contextlib
+import io
+import shlex
+import socket
+import subprocess
+import tarfile
+import time
+
+from qemu import Qemu
+
+
+class Machine:
+    """A machine with a root shell. Its commands run under `bash -euo pipefail`; what they print on stdout is returned,
+    and stderr is shown when they fail."""
+
+    def __init__(self, image, disk, folder, log=print):
+        self.image, self.disk, self.folder, self.log = image, disk, folder, log
+        self.qemu = None
+        self.received = b""
+
+    # Power.
+
+    def start(self, incoming=None):
+        """Boots, or goes on from a saved state. Does nothing if it runs."""
+        if self.qemu:
+            return
+        self.received = b""
+        self.qemu = Qemu(self.image, self.disk, self.folder, incoming)
+        if incoming:
+            self.qemu.wait_for_status("paused", "running", "postmigrate")
+            self.qemu.ask("cont")
+        else:
+            self._wait_for_shell(300)
+
+    def crash(self):
+        """The power fails: whatever was not on the disk is lost."""
+        self.log("crash")
+        self.qemu.end()
+        self.qemu = None
+
+    def shutdown(self):
+        """Shuts down, in order, and waits for the end."""
+        self.log("shutdown")
+        self.qemu.shell.sendall(b"poweroff\n")
+        self.wait_for_shutdown()
+
+    def wait_for_shutdown(self):
+        """Waits until the machine is off."""
+        self.qemu.process.wait(timeout=600)
+        self.qemu.end()
+        self.qemu = None
+
+    def wait_for_boot(self):
+        """After a `start`: waits until the default target is reached."""
+        self.wait_for_unit("multi-user.target")
+
+    # Commands.
+
+    def execute(self, command, check_return=True, timeout=900):
+        """Runs it; returns its exit code (124 after `timeout` seconds) and what it printed."""
+        code, output, _ = self._run(command, timeout)
+        return (code if check_return else -1), output
+
+    def succeed(self, *commands, timeout=900):
+        """Runs them, and fails if one fails. Returns what they printed."""
+        printed = ""
+        for command in commands:
+            code, output, errors = self._run(command, timeout)
+            if code != 0:
+                raise AssertionError(f"`{command}` failed with exit code {code}\n{_evidence(output, errors)}")
+            printed += output
+        return printed
+
+    def fail(self, *commands, timeout=900):
+        """Runs them, and fails if one succeeds. Returns what they printed."""
+        printed = ""
+        for command in commands:
+            code, output, errors = self._run(command, timeout)
+            if code == 0:
+                raise AssertionError(f"`{command}` succeeded\n{_evidence(output, errors)}")
+            printed += output
+        return printed
+
+    def wait_until_succeeds(self, command, timeout=900):
+        """Repeats it until it succeeds. Returns what it printed."""
+        return self._until(command, timeout, lambda code: code == 0)
+
+    def wait_until_fails(self, command, timeout=900):
+        """Repeats it until it fails. Returns what it printed."""
+        return self._until(command, timeout, lambda code: code != 0)
+
+    def _until(self, command, timeout, good):
+        end = time.monotonic() + timeout
+        while True:
+            code, output, errors = self._run(command, timeout)
+            if good(code):
+                return output
+            if time.monotonic() > end:
+                raise AssertionError(f"`{command}`: still exit code {code} after {timeout} s\n{_evidence(output, errors)}")
+            time.sleep(0.3)
+
+    # Units, files, ports.
+
+    def systemctl(self, query):
+        """Exit code and output of `systemctl query`."""
+        return self.execute(f"systemctl {query}")
+
+    def get_unit_info(self, unit):
+        """The unit's properties."""
+        lines = self.succeed(f"systemctl --no-pager show {shlex.quote(unit)}").splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def get_unit_property(self, unit, property):
+        """One property of the unit."""
+        return self.succeed(f"systemctl show --value --property={property} {shlex.quote(unit)}").strip()
+
+    def wait_for_unit(self, unit, timeout=900):
+        """Waits until it is active; fails at once if it failed, or is inactive with nothing to change that."""
+        end = time.monotonic() + timeout
+        while True:
+            state = self.get_unit_property(unit, "ActiveState")
+            if state == "active":
+                return
+            jobs = self.succeed("systemctl list-jobs --full --no-legend")
+            if state == "failed" or (state == "inactive" and not jobs.strip()):
+                if self.get_unit_property(unit, "ActiveState") == "active":
+                    return
+                status = self.execute(f"systemctl status --no-pager --lines=30 {shlex.quote(unit)}")[1]
+                raise AssertionError(f"{unit} is {state}\n{status}")
+            if time.monotonic() > end:
+                raise AssertionError(f"{unit} is still {state} after {timeout} s; jobs:\n{jobs}")
+            time.sleep(0.3)
+
+    def wait_for_file(self, path, timeout=900):
+        """Waits until there is something at this path."""
+        self.wait_until_succeeds(f"test -e {shlex.quote(path)}", timeout)
+
+    def wait_for_open_port(self, port, addr="localhost", timeout=900):
+        """Waits until something listens on this TCP port."""
+        self.wait_until_succeeds(f"(: </dev/tcp/{addr}/{port}) 2>/dev/null", timeout)
+
+    def wait_for_closed_port(self, port, addr="localhost", timeout=900):
+        """Waits until nothing listens on this TCP port."""
+        self.wait_until_fails(f"(: </dev/tcp/{addr}/{port}) 2>/dev/null", timeout)
+
+    def start_job(self, unit):
+        """Starts a unit."""
+        self.succeed(f"systemctl start {shlex.quote(unit)}")
+
+    def stop_job(self, unit):
+        """Stops a unit."""
+        self.succeed(f"systemctl stop {shlex.quote(unit)}")
+
+    def sleep(self, seconds):
+        """Lets time pass in the machine."""
+        self.succeed(f"sleep {seconds}")
+
+    def copy_from_host(self, source, target):
+        """Copies a file or folder of this host to `target` in the machine."""
+        self.unpack([(source, target)])
+
+    def unpack(self, copies):
+        """Copies each (source on this host, target in the machine), over a disk that both see."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            for source, target in copies:
+                tar.add(source, target.lstrip("/"), filter=_as_root)
+        data = packed.getvalue()
+        blocks = -(-len(data) // (1 << 16))
+        with open(self.qemu.exchange, "r+b") as disk:
+            disk.write(data)
+        # Past the page cache: what the machine read of this disk before is no longer there.
+        self.succeed(f"dd if=/dev/vdb iflag=direct bs=64K count={blocks} status=none | tar -x -C / --overwrite")
+
+    # The shell.
+
+    def _wait_for_shell(self, timeout):
+        self._read_line(timeout, until=b"the shell is ready")
+
+    def _run(self, command, timeout):
+        self.log(f"$ {command}" if len(command) < 300 else f"$ {command[:300]}…")
+        started = time.monotonic()
+        # stdin closed: a command that waits for input must not eat the driver's next one.
+        script = (
+            f"timeout {timeout} bash -c {shlex.quote('set -euo pipefail; ' + command)} "
+            "</dev/null 2>/run/driver.stderr | base64 -w0; "
+            'code=${PIPESTATUS[0]}; echo; echo "$code $(tail -c 20000 /run/driver.stderr | base64 -w0)"\n'
+        )
+        self.qemu.shell.sendall(script.encode())
+        output = base64.b64decode(self._read_line(timeout + 60))
+        code, _, errors = self._read_line(60).partition(b" ")
+        if time.monotonic() - started > 5:
+            self.log(f"  ({time.monotonic() - started:.1f} s)")
+        return int(code), output.decode(errors="replace"), base64.b64decode(errors).decode(errors="replace")
+
+    def _read_line(self, timeout, until=None):
+        end = time.monotonic() + timeout
+        while True:
+            while b"\n" in self.received:
+                line, _, self.received = self.received.partition(b"\n")
+                line = line.strip(b"\r\0")
+                if until is None or until in line:
+                    return line
+            self.qemu.shell.settimeout(max(0.01, end - time.monotonic()))
+            try:
+                data = self.qemu.shell.recv(1 << 16)
+            except (socket.timeout, TimeoutError):
+                raise AssertionError(f"the machine's shell said nothing for {timeout} s\n{self.console()}") from None
+            if not data:
+                raise AssertionError(f"the machine ended\n{self.console()}")
+            self.received += data
+
+    def console(self):
+        """The end of what was printed on the machine's console."""
+        path = self.folder / "console.log"
+        text = path.read_text(errors="replace") if path.exists() else ""
+        return "console: " + "\n         ".join(text.splitlines()[-30:])
+
+
+def _as_root(member):
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member
+
+
+def _evidence(output, errors):
+    return "\n".join(f"    {line}" for line in (output + errors).splitlines()[-60:])
+
+
+@contextlib.contextmanager
+def subtest(name, log):
+    """A part of a test, named by what it shows."""
+    log(f"subtest: {name}")
+    started = time.monotonic()
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in the subtest: {name}")
+        raise
+    log(f"  ok, {time.monotonic() - started:.1f} s: {name}")
+
+
+def overlay(base, path):
+    """Makes a disk at `path` that starts as `base` and keeps its own changes."""
+    backing = "raw" if base.suffix == ".raw" else "qcow2"
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", backing, str(path)]
+    subprocess.run(command, check=True)

@@ -1,0 +1,126 @@
+"""One QEMU process: its command line, its monitor (QMP) and the socket of its root shell."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+BINARY = "qemu-system-x86_64"
+MEMORY = "2048M"
+EXCHANGE_SIZE = 256 << 20
+
+
+def accelerator():
+    """`kvm` where the processor has it, else `tcg`. A /dev/kvm without the processor's help runs no ordinary kernel."""
+    helps = re.search(r"^flags\s*:.*\b(vmx|svm)\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return "kvm" if helps and os.access("/dev/kvm", os.R_OK | os.W_OK) else "tcg"
+
+
+def version():
+    """QEMU's own version: a saved state is for the QEMU that saved it."""
+    return subprocess.run([BINARY, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+
+
+class Qemu:
+    """Runs from its creation until `end`. `folder` takes sockets, the console's log and the exchange disk."""
+
+    def __init__(self, image, disk, folder, incoming=None, paused=False):
+        self.folder = folder
+        self.exchange = folder / "exchange.raw"
+        if not self.exchange.exists():
+            with open(self.exchange, "wb") as file:
+                file.truncate(EXCHANGE_SIZE)
+        shell_server = _listen(folder / "shell.sock")
+        monitor_server = _listen(folder / "monitor.sock")
+        cpu = "host" if accelerator() == "kvm" else "Nehalem-v1"
+        command = [
+            *[BINARY, "-machine", f"pc,accel={accelerator()}", "-cpu", cpu, "-smp", "2", "-m", MEMORY],
+            *["-nodefaults", "-no-user-config", "-display", "none", "-rtc", "base=utc,clock=vm"],
+            *["-kernel", image / "vmlinuz", "-initrd", image / "initrd"],
+            # `mitigations=off`: nothing hostile runs here, and an emulated machine is slow enough.
+            *["-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off systemd.show_status=false panic=1"],
+            *["-drive", f"file={disk},if=none,id=root,format=qcow2,cache=unsafe,discard=unmap"],
+            *["-device", "virtio-blk-pci,drive=root"],
+            *["-drive", f"file={self.exchange},if=none,id=exchange,format=raw,cache=writeback"],
+            *["-device", "virtio-blk-pci,drive=exchange"],
+            *["-chardev", f"file,id=console,append=on,path={folder / 'console.log'}", "-serial", "chardev:console"],
+            *["-device", "virtio-serial-pci", "-chardev", f"socket,id=shell,path={folder / 'shell.sock'}"],
+            *["-device", "virtconsole,chardev=shell", "-device", "virtio-rng-pci"],
+            *["-chardev", f"socket,id=monitor,path={folder / 'monitor.sock'}", "-mon", "chardev=monitor,mode=control"],
+        ]
+        if incoming:
+            command += ["-incoming", f"exec:zstd -dc {incoming}"]
+        elif paused:
+            command += ["-S"]
+        self.log = open(folder / "qemu.log", "ab")
+        self.process = subprocess.Popen(
+            ["nice", "-n", "10", *map(str, command)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+        )
+        self.shell = self._accept(shell_server)
+        self.monitor = self._accept(monitor_server).makefile("rw")
+        json.loads(self.monitor.readline())
+        self.ask("qmp_capabilities")
+
+    def _accept(self, server):
+        server.settimeout(0.2)
+        for _ in range(300):
+            try:
+                connection = server.accept()[0]
+                server.close()
+                connection.settimeout(None)
+                return connection
+            except TimeoutError:
+                if self.process.poll() is not None:
+                    break
+        raise RuntimeError("QEMU did not start: " + (self.folder / "qemu.log").read_text()[-2000:])
+
+    def ask(self, command, **arguments):
+        """What QEMU's monitor returns for `command`."""
+        self.monitor.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self.monitor.flush()
+        while line := self.monitor.readline():
+            answer = json.loads(line)
+            if "error" in answer:
+                raise RuntimeError(f"QEMU: {command}: {answer['error']['desc']}")
+            if "return" in answer:
+                return answer["return"]
+        raise RuntimeError(f"QEMU ended at {command}: " + (self.folder / "qemu.log").read_text()[-2000:])
+
+    def wait_for_status(self, *wanted):
+        """Waits until the machine is in one of the states (`running`, `paused`, …)."""
+        while self.ask("query-status")["status"] not in wanted:
+            time.sleep(0.05)
+
+    def save(self, path):
+        """Stops the machine, writes all of its state but the disks to `path`, and ends QEMU."""
+        self.ask("stop")
+        self.ask("migrate-set-parameters", **{"max-bandwidth": 10 << 30, "downtime-limit": 1000})
+        self.ask("migrate", uri=f"exec:zstd -q -1 -T2 > {path}")
+        while (status := self.ask("query-migrate"))["status"] not in ("completed", "failed", "cancelled"):
+            time.sleep(0.05)
+        if status["status"] != "completed":
+            raise RuntimeError(f"saving the machine failed: {status}")
+        self.end()
+
+    def end(self):
+        """Ends QEMU at once: for what runs in it, a power cut."""
+        if self.process.poll() is None:
+            try:
+                self.ask("quit")
+            except (RuntimeError, OSError, ValueError):
+                self.process.kill()
+        self.process.wait(timeout=60)
+        self.shell.close()
+        self.monitor.close()
+        self.log.close()
+
+
+def _listen(path):
+    Path(path).unlink(missing_ok=True)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen(1)
+    return server
