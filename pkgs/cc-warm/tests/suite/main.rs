@@ -5,3 +5,4 @@
 mod crash;
 mod docs;
 mod fixture;
+mod process;
