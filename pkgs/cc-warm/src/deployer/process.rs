@@ -1,11 +1,38 @@
-//! The embedded deployer: the recipe's `Procfile` as a supervised group, its volumes as folders.
+//! The embedded deployer: an app is the `Procfile` of its recipe, run as a supervised group, with folders as volumes. For
+//! hosts with no swarm, for the demo and for tests.
 //!
-//! A recipe for it has, at the commit of a version's tag:
+//! # A recipe for this deployer
 //!
-//! - `Procfile`: a line a process, `name: program word …`. Words are split as a shell splits them; `$VARIABLE` and
-//!   `${VARIABLE}` are filled in from the app's environment. No shell runs them.
-//! - `Volumes`: a line a volume, `name: VARIABLE`. The app finds its data in the folder that the variable names.
-//! - `.env.sample`: `KEY=value` defaults; a key set to nothing is required.
+//! A git repository whose tags are versions, with these files at its top:
+//!
+//! - `Procfile`: one process a line, `name: command`. The command is split into words as a shell does (quotes group),
+//!   then `$VAR` and `${VAR}` are replaced from the app's environment (`$$` is a dollar sign). No shell runs it: `;`,
+//!   `|`, `*` are letters like any other. A first word with a `/` is relative to the recipe, another is looked for in
+//!   `PATH`. Processes run in the foreground, in the recipe's folder, which they cannot write; one that ends, whatever
+//!   its exit status, has died: it is started again, with growing pauses, and the deployment has failed.
+//! - `Volumes`: one volume a line, `name: VARIABLE`. The variable is the path of the volume's data.
+//! - `.env.sample`: `KEY=value` is a default, `KEY=` (with no comment sign before it) must be set in the configuration,
+//!   `#KEY=` may be.
+//! - `release/<version>` or `releaseNotes/<version>.md`: notes for operators, as in any recipe.
+//!
+//! The environment is built from empty: `PATH`, `LANG`, `DOMAIN` and the sample's defaults, the configured `env` over
+//! them, then the volumes' variables, `HOME` and `TMPDIR` (a scratch folder, emptied by each deploy), `STACK_NAME`,
+//! `CC_WARM_APP`, `CC_WARM_VERSION` and `CC_WARM_DEPLOYMENT`. `TIMEOUT` (seconds, 10 by default) is how long the
+//! processes have to end when asked by SIGTERM.
+//!
+//! # How an app is kept together
+//!
+//! The strongest of these that the machine allows, found by trying, and recorded in the deployment's status:
+//!
+//! 1. As root: a PID namespace, a mount namespace in which nothing of the state folder but the app's own parts is there,
+//!    and another user (a number of its own, if none is configured), without new privileges. Under systemd, in a unit
+//!    of its own as well.
+//! 2. Not root: the same inside a user namespace, as the same user.
+//! 3. Else a session, a child subreaper and a mark in the environment; as root still as another user, or not at all.
+//!
+//! In the first two, the end of the supervisor is the end of every process, however often it forked. In the third, a
+//! process that leaves its session, outlives the supervisor and takes the mark out of its environment is found only by
+//! its user, and by the volumes that it has open.
 
 mod account;
 mod cell;
@@ -41,10 +68,12 @@ use crate::snapshot::Volume;
 use crate::sys::clock::{Clock, Deadline};
 use crate::sys::dirs::{AppDirs, Dirs};
 use crate::sys::untrusted::Untrusted;
-use crate::sys::{fault, procfs, random};
+use crate::sys::{fault, flock, procfs, random};
 
 /// How long processes have to end when asked, unless the environment says `TIMEOUT`, in seconds.
 const GRACE: u64 = 10;
+/// The longest that it may say.
+const LONGEST_GRACE: u64 = 180;
 
 /// Runs one app.
 pub struct ProcessDeployer<'a> {
@@ -88,14 +117,21 @@ impl<'a> ProcessDeployer<'a> {
         Recipe::parse(procfile.as_deref(), volumes.as_deref(), sample.as_deref())
     }
 
-    fn plan(&self, recipe: &Recipe, env: &Env, generation: &str) -> Result<Plan> {
+    fn plan(&self, recipe: &Recipe, release: &Release, generation: &str) -> Result<Plan> {
         let scratch = self.folder.scratch().to_str().context("a path that is not UTF-8")?.to_owned();
-        let reserved = [(keeper::MARK, generation), ("HOME", &scratch), ("TMPDIR", &scratch)];
+        let reserved = [
+            (keeper::MARK, generation),
+            ("HOME", &scratch),
+            ("TMPDIR", &scratch),
+            ("STACK_NAME", &self.app.domain.stack_name()),
+            ("CC_WARM_APP", self.app.name.as_str()),
+            ("CC_WARM_VERSION", &release.version.to_string()),
+        ];
         let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
         let base = [("PATH", path), ("LANG", "C.UTF-8".to_owned()), ("DOMAIN", self.app.domain.to_string())];
         let volumes = self.volumes_of_app();
         recipe.plan(&Surroundings {
-            env,
+            env: &release.env,
             reserved: reserved.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             base: base.map(|(key, value)| (key.to_owned(), value)).into(),
             volume: &|name| volumes.data(&volumes.full_name(name)),
@@ -104,10 +140,13 @@ impl<'a> ProcessDeployer<'a> {
 
     fn deploy_prepared(&self, release: &Release, lock: &AppLock) -> Result<()> {
         let identity = release.identity();
+        if self.runs_well(&identity)? {
+            return Ok(());
+        }
         let release = prepared::find(&self.folder, &self.app_dirs, &identity)?;
         let recipe = recipe::read(&self.folder.release(&release.commit))?;
         let generation = random::id()?;
-        let plan = self.plan(&recipe, &release.env, &generation)?;
+        let plan = self.plan(&recipe, &release, &generation)?;
         stop::stop(&self.folder, &self.volume_data()?, Deadline::after(std::time::Duration::from_mins(5)))?;
         let account = account::of(self.dirs.root(), &self.app.name, self.user)?;
         let volumes = self.volumes_of_app();
@@ -118,6 +157,7 @@ impl<'a> ProcessDeployer<'a> {
             writable.push(volumes.data(&full_name));
         }
         launch::fresh_scratch(&self.folder, account)?;
+        log::begin(&self.folder)?;
         let deployed = Deployed {
             format: Deployed::format(),
             app: self.app.name.clone(),
@@ -127,7 +167,7 @@ impl<'a> ProcessDeployer<'a> {
             at: self.clock.now(),
             account,
             outside: supervisor::ourselves(),
-            grace: release.env.0.get("TIMEOUT").and_then(|text| text.parse().ok()).unwrap_or(GRACE),
+            grace: grace(&release.env),
             plan,
             state: self.dirs.root().to_owned(),
             writable,
@@ -138,12 +178,24 @@ impl<'a> ProcessDeployer<'a> {
         launch::launch(&self.exe, &self.folder, &deployed, lock)
     }
 
+    /// Whether `identity` is deployed and nothing of it has died: then there is nothing to do.
+    fn runs_well(&self, identity: &Identity) -> Result<bool> {
+        let Some(deployed) = Deployed::read(&self.folder)? else { return Ok(false) };
+        Ok(deployed.identity == *identity && self.state_of(&deployed)? == Convergence::Converged)
+    }
+
     fn state_of(&self, deployed: &Deployed) -> Result<Convergence> {
         if deployed.boot != procfs::boot_id()? {
             return Ok(Convergence::Down);
         }
         let Some(status) = Status::read(&self.folder, &deployed.generation)? else {
-            return Ok(Convergence::Starting(Untrusted::new("it is being started")));
+            // Whoever launched it may have been killed before its supervisor took the lock, and nothing was started.
+            let launching = flock::is_locked(&self.folder.launch_lock())?;
+            return Ok(if launching {
+                Convergence::Starting(Untrusted::new("it is being started"))
+            } else {
+                Convergence::Down
+            });
         };
         if !status.supervisor.runs() {
             return Ok(Convergence::Down);
@@ -160,6 +212,10 @@ impl<'a> ProcessDeployer<'a> {
         }
         Ok(Convergence::Starting(Untrusted::new(format!("not running yet: {}", missing.join(", ")))))
     }
+}
+
+fn grace(env: &Env) -> u64 {
+    env.0.get("TIMEOUT").and_then(|text| text.trim().parse().ok()).unwrap_or(GRACE).min(LONGEST_GRACE)
 }
 
 impl Deployer for ProcessDeployer<'_> {
@@ -194,7 +250,7 @@ impl Deployer for ProcessDeployer<'_> {
             // What cannot be started is found out now, and not when the app is down.
             account::of(self.dirs.root(), &self.app.name, self.user)?;
             let recipe = self.recipe_at(release)?;
-            self.plan(&recipe, &release.env, "none")?;
+            self.plan(&recipe, release, "none")?;
             prepared::keep(&self.folder, &self.app_dirs, self.source.as_ref(), release)
         };
         let version = &release.version;
@@ -248,7 +304,13 @@ impl Deployer for ProcessDeployer<'_> {
     }
 
     fn keep_only(&self, releases: &[Identity], _lock: &AppLock) -> Result<(), DeployError> {
-        prepared::keep_only(&self.folder, &self.app_dirs, releases).map_err(DeployError::failed)
+        let keep = || -> Result<()> {
+            let mut wanted = releases.to_vec();
+            // What runs is never dropped, whoever deployed it.
+            wanted.extend(Deployed::read(&self.folder)?.map(|deployed| deployed.identity));
+            prepared::keep_only(&self.folder, &self.app_dirs, &wanted)
+        };
+        keep().map_err(DeployError::failed)
     }
 
     fn last_words(&self) -> Untrusted {

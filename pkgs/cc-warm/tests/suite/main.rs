@@ -8,3 +8,4 @@ mod fixture;
 mod recipe;
 mod repository;
 mod policy;
+mod process;

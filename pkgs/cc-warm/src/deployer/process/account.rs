@@ -1,7 +1,7 @@
 //! As whom an app runs when cc-warm is root: never as root.
 //!
 //! Without `deployer.process.user`, an app gets a number of its own from 1879048192 (`0x7000_0000`) on, derived from its
-//! name: systemd leaves these to the administrator, and no container tool hands them out. Where a container maps fewer
+//! name and the state folder: systemd leaves these to the administrator, and no container tool hands them out. Where a container maps fewer
 //! numbers than that, it is one from 20000 to 59999.
 
 use std::path::Path;
@@ -36,11 +36,7 @@ pub(super) fn of(state: &Path, app: &AppName, user: Option<&str>) -> Result<Opti
 }
 
 fn derive(state: &Path, app: &AppName, uids: &str, gids: &str) -> Result<Account> {
-    // The state folder, too: an app of another one (a sandbox) must never be taken for this one's.
-    let hash = blake3::hash(state.join(app.as_str()).as_os_str().as_encoded_bytes());
-    let mut number = [0; 4];
-    number.copy_from_slice(&hash.as_bytes()[..4]);
-    let number = u32::from_le_bytes(number);
+    let number = number(state, app);
     let candidates = [FIRST + number % COUNT, SMALL.0 + number % SMALL.1];
     match candidates.into_iter().find(|&id| is_mapped(id, uids) && is_mapped(id, gids)) {
         Some(id) => Ok(Account { uid: id, gid: id }),
@@ -48,9 +44,15 @@ fn derive(state: &Path, app: &AppName, uids: &str, gids: &str) -> Result<Account
     }
 }
 
-/// Whether nobody but the app runs as `account`.
-pub(super) fn is_derived(account: Account) -> bool {
-    account.uid >= FIRST
+/// Whether `account` is the number that `app` of this state folder alone has.
+pub(super) fn is_its_own(state: &Path, app: &AppName, account: Account) -> bool {
+    account.uid == FIRST + number(state, app) % COUNT
+}
+
+/// From the state folder, too: an app of another one (a sandbox) must never be taken for this one's.
+fn number(state: &Path, app: &AppName) -> u32 {
+    let hash = blake3::hash(state.join(app.as_str()).as_os_str().as_encoded_bytes());
+    hash.as_bytes()[..4].iter().fold(0, |number, &byte| (number << 8) | u32::from(byte))
 }
 
 /// `map` is `/proc/self/uid_map`: inside, outside, count.

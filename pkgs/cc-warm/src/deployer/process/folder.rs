@@ -4,6 +4,7 @@
 //! <state>/process/apps/<app>/deployment.json   what is deployed (0600)
 //!                            status.json       how it is, by its supervisor
 //!                            launch.lock       held while a supervisor starts
+//!                            launch-failure.json   why the last one that failed did
 //!                            releases/<commit>/…   the code
 //!                            scratch/          HOME and TMPDIR, emptied by each deploy
 //!                            log, log.1        what the app said
@@ -42,6 +43,10 @@ impl Folder {
 
     pub(super) fn status(&self) -> PathBuf {
         self.root.join("status.json")
+    }
+
+    pub(super) fn failure(&self) -> PathBuf {
+        self.root.join("launch-failure.json")
     }
 
     pub(super) fn launch_lock(&self) -> PathBuf {

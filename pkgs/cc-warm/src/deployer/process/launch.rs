@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
 use super::record::{Account, Containment, Deployed};
 use super::supervisor::{LAUNCH, Launch};
 use crate::config::names::AppName;
-use crate::error::{Exit, Problem};
+use crate::error::{self, Exit, Problem};
 use crate::lock::AppLock;
 use crate::sys::command::{CommandError, Program};
+use crate::sys::durable;
+use crate::sys::untrusted::Untrusted;
 
 /// Where systemd, if it runs, says so.
 const SYSTEMD: &str = "/run/systemd/system";
@@ -66,12 +69,35 @@ fn start(
     if output.status.success() {
         return Ok(Outcome::Started);
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    // systemd passes the exit status on.
-    if output.status.code() == Some(Exit::Refused as i32) || (systemd && said.contains("cannot be had here")) {
-        return Ok(Outcome::Refused(said));
+    match Failure::read(folder, &deployed.generation) {
+        Some(Failure { refused: true, why, .. }) => Ok(Outcome::Refused(why)),
+        Some(Failure { why, .. }) => bail!("the supervisor could not start it: {why}"),
+        None => {
+            bail!("the supervisor could not be started: {}", Untrusted::from_bytes(&output.stderr, 4096).terminal())
+        }
     }
-    bail!("the supervisor could not start it: {said}")
+}
+
+/// Why a launch failed, as its supervisor left it: where systemd started that one, there is no other way to know.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Failure {
+    generation: String,
+    /// This containment cannot be had here; a weaker one may.
+    refused: bool,
+    why: String,
+}
+
+impl Failure {
+    pub(super) fn write(folder: &Folder, generation: &str, error: &anyhow::Error) -> Result<()> {
+        let refused = error::exit_of(error) == Exit::Refused;
+        let failure = Self { generation: generation.to_owned(), refused, why: format!("{error:#}") };
+        durable::replace_json(&folder.failure(), &failure)
+    }
+
+    fn read(folder: &Folder, generation: &str) -> Option<Self> {
+        let failure: Self = durable::read_json(&folder.failure()).ok()??;
+        (failure.generation == generation).then_some(failure)
+    }
 }
 
 /// The supervisor as the main process of a unit of its own, so that it does not die with ours.
@@ -81,7 +107,7 @@ fn unit(exe: &Path, deployed: &Deployed, launch: &Launch) -> Result<Program> {
     let _ = Program::new("systemctl").args(["stop", &unit]).deadline(Duration::from_mins(2)).run();
     let path = std::env::var("PATH").context("PATH is not set")?;
     Ok(Program::new("systemd-run")
-        .args(["--quiet", "--collect", "--no-ask-password", "--expand-environment=no"].iter().take(3))
+        .args(["--quiet", "--collect", "--no-ask-password"])
         .arg(format!("--unit={unit}"))
         .arg(format!("--description=Co-op Cloud app {}", deployed.app))
         .args(["--service-type=notify", "--property=KillMode=control-group", "--property=NotifyAccess=main"])
@@ -94,7 +120,7 @@ fn unit(exe: &Path, deployed: &Deployed, launch: &Launch) -> Result<Program> {
 }
 
 /// The unit of `app`, where systemd runs.
-pub(super) fn unit_name(app: &AppName) -> String {
+fn unit_name(app: &AppName) -> String {
     format!("cc-warm-app-{app}.service")
 }
 

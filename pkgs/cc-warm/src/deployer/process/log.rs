@@ -76,6 +76,14 @@ impl Log {
     }
 }
 
+/// Puts the log of the deployment before aside.
+pub(super) fn begin(folder: &Folder) -> Result<()> {
+    match fs::rename(folder.log(), folder.old_log()) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Cuts the output of one process into lines.
 #[derive(Debug)]
 pub(super) struct Lines {

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::account::is_its_own;
 use super::folder::Folder;
 use super::keeper::MARK;
 use super::record::{Containment, Deployed, Status};
@@ -124,12 +125,13 @@ fn kill_marked(deployed: &Deployed, deadline: Deadline) -> Result<bool> {
     }
 }
 
-/// The processes of `deployed`, the supervisor left out, wherever they are.
+/// The processes of `deployed`, the supervisor left out, wherever they are: those with its mark, and those of its own
+/// user, whether or not they have taken it off.
 fn marked(deployed: &Deployed) -> Vec<ProcessId> {
     let mark = format!("{MARK}={}", deployed.generation).into_bytes();
-    let own_user = deployed.account.filter(|account| super::account::is_derived(*account)).map(|account| account.uid);
+    let own = deployed.account.filter(|account| is_its_own(&deployed.state, &deployed.app, *account));
     let ours = |pid: i32| {
-        own_user.is_some_and(|uid| procfs::user(pid) == Some(uid)) || procfs::environment(pid).contains(&mark)
+        own.is_some_and(|account| procfs::user(pid) == Some(account.uid)) || procfs::environment(pid).contains(&mark)
     };
     procfs::all().into_iter().map(|process| process.id).filter(|process| ours(process.pid)).collect()
 }

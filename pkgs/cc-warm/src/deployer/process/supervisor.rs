@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::UnshareFlags;
 
 use super::folder::Folder;
+use super::launch::Failure;
 use super::record::{Account, Containment, Deployed};
 use super::{cell, keeper};
 use crate::error::{Because, Exit, Problem};
@@ -97,7 +98,10 @@ impl Launch {
 /// Runs one step of supervising an app. `args`: the words after `supervise`.
 pub fn supervise(args: &[String]) -> Result<()> {
     match Args::try_parse_from(args).map_err(|error| anyhow!("{error}"))?.step {
-        Step::Start(launch) => start(&launch),
+        Step::Start(launch) => start(&launch).inspect_err(|error| {
+            // That it failed is told by the exit status; only the reason may be lost.
+            let _ = Failure::write(&Folder::at(&launch.folder), &launch.generation, error);
+        }),
         Step::Run(launch) => keeper::run(&launch),
         Step::Enter => cell::enter(),
     }
@@ -150,8 +154,12 @@ fn refused(containment: Containment) -> Problem {
 /// The children of this process will be in them.
 fn namespaces(containment: Containment) -> Result<()> {
     match containment {
-        Containment::Namespace => raw::unshare(UnshareFlags::NEWPID).context("cannot make a PID namespace"),
+        Containment::Namespace => {
+            fault::point("process.start.namespace")?;
+            raw::unshare(UnshareFlags::NEWPID).context("cannot make a PID namespace")
+        }
         Containment::UserNamespace => {
+            fault::point("process.start.namespace")?;
             let us = ourselves();
             cell::map_user(Account { uid: 0, gid: 0 }, us).context("cannot make a user namespace")?;
             raw::unshare(UnshareFlags::NEWPID).context("cannot make a PID namespace")

@@ -1,0 +1,509 @@
+//! The process deployer, by what the kernel says of the processes that it started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use cc_warm::config::{App, Config};
+use cc_warm::demo::sandbox::APP;
+use cc_warm::deployer::{self, Convergence, Deployment, Known, Observed, Stopped};
+use cc_warm::host::Host;
+use cc_warm::lock::{AppLock, Wait};
+use cc_warm::sys::clock::{Clock, Deadline};
+use cc_warm::sys::command::Program;
+use cc_warm::sys::dirs::Dirs;
+use cc_warm::sys::flock;
+use cc_warm::sys::procfs::{self, ProcessId};
+use cc_warm::sys::signals::Interrupt;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, Ran};
+
+/// The user without rights as which the tests that need one run, where they are root.
+const NOBODY: u32 = 65534;
+
+/// How strongly an app is kept together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rung {
+    /// The strongest for the user who runs the tests.
+    Own,
+    /// No namespace can be had.
+    Session,
+    /// Not root.
+    Unprivileged,
+    /// Not root, and no namespace can be had.
+    UnprivilegedSession,
+}
+
+const RUNGS: [Rung; 4] = [Rung::Own, Rung::Session, Rung::Unprivileged, Rung::UnprivilegedSession];
+
+/// A sandbox whose app is a shell script.
+struct Scripted {
+    fixture: Fixture,
+    rung: Rung,
+}
+
+impl Scripted {
+    /// Deployed, and past both gates. `script` is run by `sh` in the app's place.
+    fn running(rung: Rung, script: &str) -> Self {
+        let this = Self::prepared(rung, script);
+        this.run(&["update", APP]).expect(0);
+        this
+    }
+
+    fn prepared(rung: Rung, script: &str) -> Self {
+        let fixture = Fixture::empty();
+        let maker = &fixture.sandbox.maker;
+        maker.write("Procfile", "web: sh run.sh\n").unwrap();
+        maker.write("Volumes", "data: DATA_DIR\n").unwrap();
+        maker.write("run.sh", script).unwrap();
+        maker.git(&["add", "--all"]).unwrap();
+        maker.git(&["commit", "--quiet", "--message", "1.0.0+1"]).unwrap();
+        maker.git(&["tag", "1.0.0+1"]).unwrap();
+        fixture
+            .sandbox
+            .configure(|config| {
+                let app = &mut config["apps"][APP];
+                app["env"] = json!({ "TIMEOUT": "1", "STATE": fixture.sandbox.state_dir() });
+                app["health"]["probes"] = json!([{ "command": { "argv": ["true"] } }]);
+                app["health"]["soak"] = json!("0s");
+            })
+            .unwrap();
+        let this = Self { fixture, rung };
+        if this.user().is_some() {
+            give(this.fixture.sandbox.dir(), NOBODY);
+        }
+        this
+    }
+
+    fn user(&self) -> Option<u32> {
+        let unprivileged = matches!(self.rung, Rung::Unprivileged | Rung::UnprivilegedSession);
+        (unprivileged && rustix::process::geteuid().is_root()).then_some(NOBODY)
+    }
+
+    fn run(&self, words: &[&str]) -> Ran {
+        let mut program = self.fixture.sandbox.cc_warm(words);
+        if matches!(self.rung, Rung::Session | Rung::UnprivilegedSession) {
+            program = program.env("CC_WARM_SUPERVISOR_FAULT", "process.start.namespace=fail");
+        }
+        if let Some(user) = self.user() {
+            program = program.user(user, user);
+        }
+        Ran::of(&program.run().unwrap())
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.fixture.sandbox.state_dir()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.state_dir().join("process/volumes/notes_example_org_data/_data")
+    }
+
+    /// What the app wrote to `name` in its volume, once it is there.
+    fn written(&self, name: &str) -> String {
+        let path = self.data().join(name);
+        wait_for(&format!("the app to write `{name}`"), || {
+            fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'))
+        })
+    }
+
+    fn status_file(&self) -> Value {
+        serde_json::from_slice(&fs::read(app_folder(&self.state_dir()).join("status.json")).unwrap()).unwrap()
+    }
+
+    fn supervisor(&self) -> ProcessId {
+        serde_json::from_value(self.status_file()["supervisor"].clone()).unwrap()
+    }
+
+    /// Host and app, as the library sees them; for the user who runs the tests.
+    fn library(&self) -> (Host, App) {
+        library(&self.fixture)
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        let _ = self.run(&["undeploy", APP, "--wait"]);
+    }
+}
+
+fn library(fixture: &Fixture) -> (Host, App) {
+    let host = Host {
+        dirs: Dirs::new(fixture.sandbox.state_dir()),
+        clock: Clock::system(),
+        interrupt: Interrupt::never(),
+        exe: fixture.sandbox.program().to_owned(),
+        reserve: 0,
+        command: "a test".to_owned(),
+    };
+    let config = Config::load(&fixture.sandbox.config()).unwrap();
+    let app = config.app(&APP.parse().unwrap()).unwrap().clone();
+    (host, app)
+}
+
+fn lock(host: &Host, app: &App) -> AppLock {
+    AppLock::take(&host.dirs, &app.name, "a test", host.clock, Wait::For(Duration::from_secs(20)), &mut |_| {}).unwrap()
+}
+
+fn present(host: &Host, app: &App) -> Deployment {
+    match deployer::open(host, app).unwrap().observe().unwrap() {
+        Observed::Present(deployment) => deployment,
+        Observed::Absent { .. } => panic!("nothing is deployed"),
+    }
+}
+
+fn app_folder(state: &Path) -> PathBuf {
+    state.join("process/apps").join(APP)
+}
+
+fn give(path: &Path, user: u32) {
+    for entry in fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            give(&entry.path(), user);
+        } else if entry.file_name() != "cc-warm" {
+            std::os::unix::fs::lchown(entry.path(), Some(user), Some(user)).unwrap();
+        }
+    }
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+}
+
+/// Asks until there is an answer.
+#[track_caller]
+fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Deadline::after(Duration::from_secs(20));
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(!deadline.is_over(), "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Processes with `word` in their command line.
+fn with_word(word: &str) -> Vec<i32> {
+    let has = |pid: i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|&byte| byte == 0).any(|found| found == word.as_bytes())
+    };
+    procfs::all().into_iter().map(|process| process.id.pid).filter(|&pid| has(pid)).collect()
+}
+
+/// A number of seconds to sleep for that no other test has.
+fn unique() -> String {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    format!("{}", 1_000_000_000 + u64::from(std::process::id()) * 100 + u64::from(next))
+}
+
+/// One that left its parents, its session and its signals behind.
+fn daemon(sleep: &str) -> String {
+    format!(
+        "setsid sh -c 'trap \"\" TERM HUP; (setsid sleep {sleep} </dev/null >/dev/null 2>&1 &) &' &\nexec sleep {sleep}\n"
+    )
+}
+
+fn on_each_rung(claim: impl Fn(Rung) + Sync) {
+    std::thread::scope(|scope| {
+        let claim = &claim;
+        for handle in RUNGS.map(|rung| (rung, scope.spawn(move || claim(rung)))) {
+            assert!(handle.1.join().is_ok(), "on {:?}", handle.0);
+        }
+    });
+}
+
+#[test]
+fn a_daemon_that_forked_twice_outlives_cc_warm_and_not_the_stop() {
+    on_each_rung(|rung| {
+        let sleep = unique();
+        let app = Scripted::running(rung, &daemon(&sleep));
+        wait_for("the daemon", || (with_word(&sleep).len() == 2).then_some(()));
+        app.run(&["undeploy", APP]).expect(0);
+        assert_eq!(with_word(&sleep), [0; 0]);
+        assert!(!app.supervisor().runs());
+    });
+}
+
+#[test]
+fn the_supervisors_death_leaves_nothing_that_a_stop_does_not_find() {
+    on_each_rung(|rung| {
+        let sleep = unique();
+        let app = Scripted::running(rung, &daemon(&sleep));
+        wait_for("the daemon", || (with_word(&sleep).len() == 2).then_some(()));
+        let supervisor = app.supervisor();
+        kill_process(Pid::from_raw(supervisor.pid).unwrap(), Signal::KILL).unwrap();
+        wait_for("the supervisor's end", || (!supervisor.runs()).then_some(()));
+        if app.status_file()["containment"] != "session" {
+            wait_for("the end of all", || with_word(&sleep).is_empty().then_some(()));
+        }
+        app.run(&["undeploy", APP]).expect(0);
+        assert_eq!(with_word(&sleep), [0; 0]);
+    });
+}
+
+#[test]
+fn each_rung_is_the_strongest_that_there_is() {
+    let root = rustix::process::geteuid().is_root();
+    let script = "echo ready > $DATA_DIR/ready; exec sleep 1000000";
+    for (rung, wanted) in [
+        (Rung::Own, if root { "namespace" } else { "user-namespace" }),
+        (Rung::Session, "session"),
+        (Rung::UnprivilegedSession, "session"),
+    ] {
+        assert_eq!(Scripted::running(rung, script).status_file()["containment"], wanted, "{rung:?}");
+    }
+}
+
+#[test]
+fn an_app_has_another_user_no_rights_and_none_of_our_descriptors() {
+    on_each_rung(|rung| {
+        let sleep = unique();
+        let app = Scripted::running(rung, &format!("exec sleep {sleep}\n"));
+        let [pid] = with_word(&sleep)[..] else { panic!("not one process") };
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap_or_default().split_ascii_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        let me = rustix::process::geteuid().as_raw();
+        let user: u32 = field("Uid")[0].parse().unwrap();
+        assert!(field("Uid").iter().all(|id| *id == field("Uid")[0]), "{status}");
+        match app.user() {
+            Some(unprivileged) => assert_eq!(user, unprivileged),
+            None if me == 0 => assert!(user >= 0x7000_0000 && field("Groups").is_empty(), "{status}"),
+            None => assert_eq!(user, me),
+        }
+        assert_eq!(field("NoNewPrivs"), ["1"]);
+        assert_eq!(field("CapEff"), ["0000000000000000"]);
+        assert_eq!(field("CapPrm"), ["0000000000000000"]);
+        let mut descriptors: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        descriptors.sort();
+        assert_eq!(descriptors, ["0", "1", "2"]);
+    });
+}
+
+#[test]
+fn the_environment_is_built_from_empty() {
+    let app = Scripted::running(Rung::Own, "env > $DATA_DIR/env; exec sleep 1000000\n");
+    let text = app.written("env");
+    let mut names: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    names.retain(|name| !["PWD", "SHLVL", "_", "OLDPWD"].contains(name));
+    names.sort_unstable();
+    let wanted = [
+        "CC_WARM_APP",
+        "CC_WARM_DEPLOYMENT",
+        "CC_WARM_VERSION",
+        "DATA_DIR",
+        "DOMAIN",
+        "HOME",
+        "LANG",
+        "PATH",
+        "STACK_NAME",
+        "STATE",
+        "TIMEOUT",
+        "TMPDIR",
+    ];
+    assert_eq!(names, wanted);
+}
+
+#[test]
+fn an_app_sees_of_the_state_folder_and_of_the_machine_only_itself() {
+    for rung in [Rung::Own, Rung::Unprivileged] {
+        let script = "ls $STATE $STATE/process $STATE/process/volumes $STATE/process/apps > $DATA_DIR/seen 2>&1
+            touch code 2> $DATA_DIR/code; touch $STATE/x 2> $DATA_DIR/state; touch $HOME/x $TMPDIR/y
+            ls /proc | grep -c '^[0-9]' > $DATA_DIR/processes; echo done > $DATA_DIR/done; exec sleep 1000000\n";
+        let app = Scripted::prepared(rung, script);
+        // What belongs to others.
+        let other = app.state_dir().join("process/volumes/other_data/_data");
+        fs::create_dir_all(&other).unwrap();
+        fs::create_dir_all(app.state_dir().join("apps/other")).unwrap();
+        if app.user().is_some() {
+            give(app.fixture.sandbox.dir(), NOBODY);
+        }
+        app.run(&["update", APP]).expect(0);
+        app.written("done");
+        let seen = app.written("seen");
+        assert!(seen.contains("notes_example_org_data") && !seen.contains("other"), "{seen}");
+        assert!(!seen.contains("outbox") && !seen.contains("deployment.json"), "{seen}");
+        assert!(app.written("code").contains("Read-only"), "{}", app.written("code"));
+        assert!(app.written("state").contains("Read-only"), "{}", app.written("state"));
+        // Supervisor, shell, ls, grep; the host has many more.
+        assert!(app.written("processes").trim().parse::<u32>().unwrap() <= 5, "{}", app.written("processes"));
+    }
+}
+
+#[test]
+fn a_process_that_ends_has_died_and_says_its_last_words() {
+    let app = Scripted::prepared(Rung::Own, "echo the last straw; exit 3\n");
+    let text = app.run(&["update", APP]).expect(11);
+    assert!(text.contains("exited with 3") && text.contains("the last straw"), "{text}");
+}
+
+#[test]
+fn a_killed_process_is_started_again_and_its_death_stays_known() {
+    let sleep = unique();
+    let app = Scripted::running(Rung::Own, &format!("exec sleep {sleep}\n"));
+    let (host, config) = app.library();
+    assert_eq!(present(&host, &config).state, Convergence::Converged);
+    let [first] = with_word(&sleep)[..] else { panic!("not one process") };
+    kill_process(Pid::from_raw(first).unwrap(), Signal::KILL).unwrap();
+    let second = wait_for("the second start", || with_word(&sleep).into_iter().find(|&pid| pid != first));
+    assert_ne!(first, second);
+    let state = wait_for("the death to be known", || match present(&host, &config).state {
+        Convergence::Died(why) => Some(why),
+        _ => None,
+    });
+    assert!(state.raw().contains("was killed by signal 9"), "{state:?}");
+}
+
+#[test]
+fn a_stop_is_clean_only_if_every_process_ended_when_asked() {
+    for (script, wanted) in [
+        ("trap 'exit 0' TERM; echo on > $DATA_DIR/on; while :; do sleep 0.05; done\n", Stopped::Clean),
+        ("trap '' TERM; echo on > $DATA_DIR/on; while :; do sleep 0.05; done\n", Stopped::Killed),
+    ] {
+        let app = Scripted::running(Rung::Own, script);
+        app.written("on");
+        let (host, config) = app.library();
+        let lock = lock(&host, &config);
+        let deployer = deployer::open(&host, &config).unwrap();
+        assert!(!deployer.remains().unwrap().is_empty());
+        assert_eq!(deployer.stop(&lock, Deadline::after(Duration::from_secs(20))).unwrap(), wanted);
+        assert_eq!(deployer.remains().unwrap(), [""; 0]);
+        assert_eq!(deployer.observe().unwrap(), Observed::Absent { has_data: true });
+        let again = deployer.stop(&lock, Deadline::after(Duration::from_secs(20))).unwrap();
+        assert_eq!(again, Stopped::WasDown);
+    }
+}
+
+#[test]
+fn whoever_else_has_a_volume_open_is_named() {
+    let app = Scripted::running(Rung::Own, "echo on > $DATA_DIR/on; exec sleep 1000000\n");
+    app.written("on");
+    let sleep = unique();
+    let mut stranger = Command::new("sleep").arg(&sleep).current_dir(app.data()).spawn().unwrap();
+    let (host, config) = app.library();
+    let lock = lock(&host, &config);
+    let deployer = deployer::open(&host, &config).unwrap();
+    let error = deployer.stop(&lock, Deadline::after(Duration::from_secs(3))).unwrap_err();
+    let text = format!("{:#}", anyhow::Error::from(error));
+    assert!(text.contains(&format!("process {}", stranger.id())) && text.contains("cwd"), "{text}");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    deployer.stop(&lock, Deadline::after(Duration::from_secs(20))).unwrap();
+}
+
+#[test]
+fn after_a_reboot_the_version_is_known_and_can_be_started_on_its_data() {
+    let sleep = unique();
+    let app = Scripted::running(Rung::Own, &format!("date +%N >> $DATA_DIR/starts; exec sleep {sleep}\n"));
+    app.written("starts");
+    let (host, config) = app.library();
+    let before = present(&host, &config);
+    let supervisor = app.supervisor();
+    kill_process(Pid::from_raw(supervisor.pid).unwrap(), Signal::KILL).unwrap();
+    wait_for("the end of all", || with_word(&sleep).is_empty().then_some(()));
+    let record = app_folder(&app.state_dir()).join("deployment.json");
+    let mut on_disk: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    on_disk["boot"] = json!("11111111-2222-3333-4444-555555555555");
+    fs::write(&record, on_disk.to_string()).unwrap();
+    let down = present(&host, &config);
+    assert_eq!((&down.state, &down.what), (&Convergence::Down, &before.what));
+    let Known::Yes(identity) = down.what else { panic!("not known") };
+    let lock = lock(&host, &config);
+    let deployer = deployer::open(&host, &config).unwrap();
+    assert_eq!(deployer.stop(&lock, Deadline::after(Duration::from_secs(20))).unwrap(), Stopped::WasDown);
+    let release = deployer.prepared(&identity).unwrap();
+    deployer.deploy(&release, &lock).unwrap();
+    let after = present(&host, &config);
+    assert_eq!(after.what, before.what);
+    assert_ne!(after.generation, before.generation);
+    wait_for("the second start on the same data", || {
+        (fs::read_to_string(app.data().join("starts")).unwrap().lines().count() == 2).then_some(())
+    });
+    // Done again, it changes nothing.
+    deployer.deploy(&release, &lock).unwrap();
+    assert_eq!(present(&host, &config).generation, after.generation);
+}
+
+#[test]
+fn a_killed_launch_keeps_the_lock_until_its_supervisor_is_done() {
+    let sleep = unique();
+    let app = Scripted::prepared(Rung::Own, &format!("exec sleep {sleep}\n"));
+    let folder = app_folder(&app.state_dir());
+    let mut update = Command::new(app.fixture.sandbox.program())
+        .arg("--config")
+        .arg(app.fixture.sandbox.config())
+        .args(["update", APP])
+        .env("CC_WARM_SUPERVISOR_FAULT", "process.start.ready=hang")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the app", || (with_word(&sleep).len() == 1).then_some(()));
+    update.kill().unwrap();
+    update.wait().unwrap();
+    // cc-warm is dead, and its child still changes the app.
+    let text = app.run(&["recover", APP]).expect(30);
+    assert!(text.contains("has ended"), "{text}");
+    assert!(flock::is_locked(&folder.join("launch.lock")).unwrap());
+    let launcher = with_word("start").into_iter().filter(|&pid| is_of(pid, &folder));
+    for pid in launcher {
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+    wait_for("the lock", || (!flock::is_locked(&folder.join("launch.lock")).unwrap()).then_some(()));
+    // What it had started by then is found, and dealt with.
+    app.run(&["recover", APP]);
+    app.run(&["undeploy", APP]);
+    assert_eq!(with_word(&sleep), [0; 0]);
+}
+
+fn is_of(pid: i32, folder: &Path) -> bool {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words.split(|&byte| byte == 0).any(|word| word == folder.to_str().unwrap().as_bytes())
+}
+
+#[test]
+fn a_launch_that_was_given_up_starts_nothing() {
+    let sleep = unique();
+    let app = Scripted::running(Rung::Own, &format!("exec sleep {sleep}\n"));
+    let folder = app_folder(&app.state_dir());
+    app.run(&["undeploy", APP]).expect(0);
+    let output = Program::new(app.fixture.sandbox.program())
+        .args(["supervise", "start", "--generation", "000000000000", "--containment", "session", "--folder"])
+        .arg(&folder)
+        .run()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("given up"));
+    assert_eq!(with_word(&sleep), [0; 0]);
+}
+
+#[test]
+fn what_a_recipe_puts_into_the_environment_reaches_only_the_app() {
+    // Loaded by the dynamic linker into whatever runs with it: it must never be cc-warm, which may be root here.
+    let app = Scripted::prepared(Rung::Own, "echo $LD_PRELOAD $CC_WARM_CONFIG > $DATA_DIR/got; exec sleep 1000000\n");
+    let maker = &app.fixture.sandbox.maker;
+    maker
+        .write(".env.sample", "LD_PRELOAD=/nonexistent/evil.so\nCC_WARM_CONFIG=/nonexistent\nCC_WARM_FAULT=bad\n")
+        .unwrap();
+    maker.git(&["add", "--all"]).unwrap();
+    maker.git(&["commit", "--quiet", "--message", "1.0.1+1"]).unwrap();
+    maker.git(&["tag", "1.0.1+1"]).unwrap();
+    app.run(&["update", APP]).expect(0);
+    assert_eq!(app.written("got"), "/nonexistent/evil.so /nonexistent\n");
+    // The linker complains once for the shell and once for `sleep`, and for nothing that became them.
+    let log = app_folder(&app.state_dir()).join("log");
+    let complaints = |text: &str| text.lines().filter(|line| line.contains("evil.so")).count();
+    wait_for("both complaints", || (complaints(&fs::read_to_string(&log).unwrap()) >= 2).then_some(()));
+    let text = fs::read_to_string(&log).unwrap();
+    assert_eq!(complaints(&text), 2, "{text}");
+}
