@@ -42,6 +42,15 @@ impl Fixture {
     pub(crate) fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::new(dir.path(), &cargo_bin("cc-warm")).unwrap();
+        // Hundreds of sandboxes wait for an app to be well, or not to be.
+        sandbox
+            .configure(|config| {
+                let health = &mut config["apps"][APP]["health"];
+                health["interval"] = "50ms".into();
+                health["soak"] = "200ms".into();
+                health["deadline"] = "2s".into();
+            })
+            .unwrap();
         Self { sandbox, _dir: dir }
     }
 

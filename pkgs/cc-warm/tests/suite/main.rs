@@ -5,7 +5,7 @@
 mod crash;
 mod docs;
 mod fixture;
-mod recipe;
-mod repository;
 mod policy;
 mod process;
+mod recipe;
+mod repository;
