@@ -1,6 +1,7 @@
 //! The transition table and the recovery plan, explored exhaustively.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::LazyLock;
 
 use super::samples::begun;
 use super::*;
@@ -56,8 +57,24 @@ fn starts() -> Vec<Begun> {
     all
 }
 
+type State = (Progress, Vec<EventName>);
+
 /// Every state that any sequence of legal events leads to, and the way to it.
-fn reachable() -> Vec<(Progress, Vec<EventName>)> {
+fn reachable() -> &'static [State] {
+    static STATES: LazyLock<Vec<State>> = LazyLock::new(explore);
+    &STATES
+}
+
+/// All that a transition or a plan looks at.
+fn key(progress: &Progress) -> impl Ord + use<> {
+    let begun = &progress.begun;
+    let about = (begun.kind as u8, begun.stateful, begun.from.is_some(), begun.was_stuck.is_some());
+    let exchanged: Vec<String> = progress.exchanges.iter().map(|exchange| exchange.volume.clone()).collect();
+    let so_far = (progress.snapshotted, progress.touched, progress.restored, progress.back.is_some());
+    (about, progress.last, progress.snapshot.clone(), so_far, exchanged)
+}
+
+fn explore() -> Vec<State> {
     let mut found = Vec::new();
     let mut known = BTreeSet::new();
     let mut queue: VecDeque<_> = starts()
@@ -65,7 +82,7 @@ fn reachable() -> Vec<(Progress, Vec<EventName>)> {
         .map(|begun| (Progress::start(Event::Begun(Box::new(begun))).unwrap(), vec![EventName::Begun]))
         .collect();
     while let Some((progress, path)) = queue.pop_front() {
-        if !known.insert(format!("{progress:?}")) {
+        if !known.insert(key(&progress)) {
             continue;
         }
         for event in every_event() {
