@@ -1,6 +1,7 @@
 //! What runs apps. A [`Deployer`] speaks of one app; what it says is what the swarm or the kernel says, never what a
 //! tool's exit code hopes.
 
+pub mod dotenv;
 pub mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
