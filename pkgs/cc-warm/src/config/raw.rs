@@ -263,7 +263,9 @@ impl Raw {
             if let Some(other) = domains.insert(raw.domain.clone(), name.clone()) {
                 bail!("the apps `{other}` and `{name}` have one domain, `{}`: give each its own", raw.domain);
             }
-            let app = raw.validate(name.clone(), &self.servers_dir, self.registry.auth_file.as_ref()).with_context(|| format!("app `{name}`"))?;
+            let app = raw
+                .validate(name.clone(), &self.servers_dir, self.registry.auth_file.as_ref())
+                .with_context(|| format!("app `{name}`"))?;
             apps.insert(name, app);
         }
         check_after(&apps)?;

@@ -63,9 +63,11 @@ pub fn version(text: &str) -> Option<String> {
 
 /// Keys that a `.env.sample` wants set: assigned nothing, with no comment sign before them.
 pub fn required(sample: &str) -> impl Iterator<Item = &str> {
-    sample.lines().filter_map(assignment).filter(|line| value(line.written, &BTreeMap::new()).is_empty()).filter_map(
-        |line| (!line.written.contains('$') || line.written.trim().is_empty()).then_some(line.key),
-    )
+    sample
+        .lines()
+        .filter_map(assignment)
+        .filter(|line| value(line.written, &BTreeMap::new()).is_empty())
+        .filter_map(|line| (!line.written.contains('$') || line.written.trim().is_empty()).then_some(line.key))
 }
 
 /// Whether the line of `key` says that its secret is nothing to be generated.
@@ -94,9 +96,12 @@ pub fn lay(text: &str, wanted: &BTreeMap<String, String>) -> String {
 pub fn with_version(text: &str, recipe: &str, version: &str) -> String {
     for key in RECIPE_KEYS {
         let quote = text.lines().filter_map(assignment).find(|line| line.key == key).map(|line| {
-            line.written.trim_start().chars().next().filter(|c| matches!(c, '"' | '\'')).map_or("", |c| {
-                if c == '"' { "\"" } else { "'" }
-            })
+            line.written
+                .trim_start()
+                .chars()
+                .next()
+                .filter(|c| matches!(c, '"' | '\''))
+                .map_or("", |c| if c == '"' { "\"" } else { "'" })
         });
         if let Some(quote) = quote
             && let Some(changed) = replace_last(text, key, &format!("{quote}{recipe}:{version}{quote}"))

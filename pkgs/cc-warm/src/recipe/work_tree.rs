@@ -54,11 +54,7 @@ impl Mirror {
         Git::in_work_tree(dir, "fetch", &Reach::Path(trusted))
             .words(&["--quiet", "--force", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-gc"])
             .words(&["--no-recurse-submodules", "--update-head-ok"])
-            .values([
-                mirror,
-                "+refs/tags/*:refs/tags/*".to_owned(),
-                format!("+refs/cc-warm/pin/{commit}:{TARGET}"),
-            ])
+            .values([mirror, "+refs/tags/*:refs/tags/*".to_owned(), format!("+refs/cc-warm/pin/{commit}:{TARGET}")])
             .run(LOCAL)?;
         Git::in_work_tree(dir, "checkout", &Reach::Nothing)
             .words(&["--quiet", "--force", "--detach", TARGET])

@@ -242,6 +242,7 @@ impl Run<'_> {
         };
         self.pin(&release)?;
         self.deployer.prepare(&release, self.lock)?;
+        let release = Release { env: self.deployer.env()?, ..release };
         self.begin(Kind::FirstDeploy, &release, None)
     }
 
