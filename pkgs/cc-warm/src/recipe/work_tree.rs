@@ -23,7 +23,7 @@ impl Mirror {
                 return Ok(());
             }
             match fs::remove_dir_all(dir) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
                 _ => self.check_out_into(commit, dir),
             }
         };

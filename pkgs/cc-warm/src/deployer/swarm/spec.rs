@@ -6,13 +6,16 @@ use serde_json::Value;
 use super::{Service, Task};
 
 /// What docker fills in for a service when it shows one, and not for a task.
-const DEFAULTS: &[(&str, &str)] = &[
-    ("StopGracePeriod", "10000000000"),
-    ("Delay", "5000000000"),
-    ("Condition", "\"any\""),
-    ("Runtime", "\"container\""),
-    ("Isolation", "\"default\""),
-];
+fn is_default(key: &str, value: &Value) -> bool {
+    match key {
+        "StopGracePeriod" => *value == 10_000_000_000_u64,
+        "Delay" => *value == 5_000_000_000_u64,
+        "Condition" => *value == "any",
+        "Runtime" => *value == "container",
+        "Isolation" => *value == "default",
+        _ => false,
+    }
+}
 
 /// Whether `task` is of `service`'s present spec, and no leftover of the one before.
 #[must_use]
@@ -41,10 +44,6 @@ fn same(service: &Value, task: &Value) -> bool {
         }
         (service, task) => service == task || (is_empty(service) && is_empty(task)),
     }
-}
-
-fn is_default(key: &str, value: &Value) -> bool {
-    DEFAULTS.iter().any(|(name, text)| *name == key && value.to_string() == *text)
 }
 
 fn is_empty(value: &Value) -> bool {
