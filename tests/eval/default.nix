@@ -85,7 +85,6 @@ lints
   "cc-warm-alerts"
   "cc-warm-nightly"
   "cc-warm-recover"
-  "cc-warm-sweep"
   "cc-warm-unit-failed@"
   "cc-warm-update-keycloak"
   "cc-warm-update-traefik"

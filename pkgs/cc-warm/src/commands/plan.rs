@@ -51,7 +51,7 @@ struct Plan {
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::look(global)?;
-    let apps = session.select(&args.apps.apps)?;
+    let apps = session.select_live(&args.apps.apps)?;
     let mut plans = Vec::new();
     let mut exit = Exit::Done;
     for app in &apps {

@@ -9,9 +9,9 @@ use serde::Serialize;
 use crate::alert::routes::Routes;
 use crate::alert::{Options, Outbox};
 use crate::cli::Global;
-use crate::config::Config;
 use crate::config::names::AppName;
-use crate::error::{self, Exit};
+use crate::config::{Config, Warm};
+use crate::error::{self, Exit, Problem};
 use crate::host::Host;
 use crate::lock::{AppLock, Wait};
 use crate::recipe::Recipes;
@@ -90,6 +90,20 @@ impl Session {
         }
         let wanted = |name: &AppName| named.is_empty() || named.contains(name);
         Ok(self.config.in_order().into_iter().filter(wanted).collect())
+    }
+
+    /// [`Session::select`], of live-warm apps only: nothing but a test run deploys a data-warm one.
+    pub fn select_live(&self, named: &[AppName]) -> Result<Vec<AppName>> {
+        let is_live = |name: &AppName| self.config.apps.get(name).is_none_or(|app| app.warm == Warm::Live);
+        if let Some(name) = named.iter().find(|name| !is_live(name)) {
+            return Err(Problem::new(format!(
+                "app `{name}` is data-warm: only a test run deploys it; nothing was touched"
+            ))
+            .exit(Exit::Refused)
+            .hint("set its `warm` to `live` to keep it running and updated")
+            .into());
+        }
+        Ok(self.select(named)?.into_iter().filter(is_live).collect())
     }
 
     /// Sends what is in the outbox. A sink that fails keeps its alerts; that is said, and no error of this command.

@@ -60,3 +60,16 @@ fn what_is_not_ensured_is_not_deployed() {
     fixture.run(&["update"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
 }
+
+#[test]
+fn a_data_warm_app_is_never_deployed_by_an_update() {
+    let fixture = Fixture::empty();
+    fixture.sandbox.configure(|config| config["apps"][APP]["warm"] = json!("data")).unwrap();
+    fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
+    fixture.run(&["update"]).expect(0);
+    assert_eq!(fixture.answering(), None);
+    let text = fixture.run(&["update", APP]).expect(24);
+    assert!(text.contains("app `notes` is data-warm") && text.contains("hint: "), "{text}");
+    fixture.run(&["plan", APP]).expect(24);
+    assert_eq!(fixture.answering(), None);
+}
