@@ -18,7 +18,9 @@ use crate::sys::untrusted::Untrusted;
 use crate::update::assess::{self, Assessment, Next};
 use crate::update::context::Context;
 
-/// Shows what `update` would do, every reason, and the difference of the recipe. Touches no app and no state.
+/// Shows what `update` would do, and why; touches nothing.
+///
+/// The decision, every reason for a hold with its evidence, and the difference of the recipe.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -8,7 +8,9 @@ use crate::config::names::AppName;
 use crate::error::Exit;
 use crate::status::{self, AppStatus};
 
-/// Shows every app: what runs, what waits, what is wrong. Touches nothing, and asks no remote.
+/// Shows every app: what runs, what waits, what is wrong.
+///
+/// Touches nothing, and asks no remote.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only these apps.

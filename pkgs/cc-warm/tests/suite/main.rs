@@ -9,3 +9,4 @@ mod policy;
 mod process;
 mod recipe;
 mod repository;
+mod shutdown;

@@ -73,3 +73,23 @@ fn a_data_warm_app_is_never_deployed_by_an_update() {
     fixture.run(&["plan", APP]).expect(24);
     assert_eq!(fixture.answering(), None);
 }
+
+#[test]
+fn a_configuration_that_changed_during_an_update_is_applied_after_it() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    // While it waits for the new version to be well, somebody switches: a probe does it here.
+    let (config, next) = (fixture.sandbox.config(), fixture.sandbox.dir().join("next.json"));
+    let probe = json!({ "command": { "argv": ["cp", &next, &config] } });
+    let probes = |config: &mut serde_json::Value| {
+        config["apps"][APP]["health"]["probes"].as_array_mut().unwrap().push(probe.clone());
+    };
+    let greet = |config: &mut serde_json::Value| config["apps"][APP]["env"]["GREETING"] = json!("hello");
+    fixture.sandbox.configure(|config| (probes(config), greet(config)).1).unwrap();
+    std::fs::rename(&config, &next).unwrap();
+    fixture.sandbox.configure(probes).unwrap();
+    let text = fixture.run(&["update"]).expect(0);
+    assert!(text.contains("the configuration changed meanwhile: once more"), "{text}");
+    let history = fixture.run(&["history", APP]).expect(0);
+    assert!(history.contains("1.1.0+2 → 1.1.0+2"), "{history}");
+}
