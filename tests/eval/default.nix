@@ -138,6 +138,11 @@ in
       lib.hasInfix "/var/lib/ci-warm" checked.config.system.preSwitchChecks.cc-warm
       && lib.hasInfix " 600 " checked.config.system.preSwitchChecks.cc-warm
     )
+    ++ expect "the program that wrote a journal is kept from the garbage collector" true (
+      lib.elem
+        "L+ /nix/var/nix/gcroots/cc-warm-keycloak - - - - /var/lib/ci-warm/apps/keycloak/helper"
+        example.config.systemd.tmpfiles.rules
+    )
     ++ expect "there is time for the worst way back" true (
       # Twice the deadline of 15 min, and more to move the data.
       directives.serviceConfig.TimeoutStopSec > 2 * 15 * 60
