@@ -141,7 +141,7 @@ in
     ++ expect "the program that wrote a journal is kept from the garbage collector" true (
       lib.elem
         "L+ /nix/var/nix/gcroots/cc-warm-keycloak - - - - /var/lib/ci-warm/apps/keycloak/helper"
-        example.config.systemd.tmpfiles.rules
+        example.config.services.ccWarm.build.tmpfilesRules
     )
     ++ expect "there is time for the worst way back" true (
       # Twice the deadline of 15 min, and more to move the data.
