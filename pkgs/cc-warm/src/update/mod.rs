@@ -8,6 +8,7 @@ pub mod effects;
 pub mod forward;
 pub mod journal;
 pub mod manual;
+pub mod notice;
 pub mod operation;
 pub mod outcome;
 pub mod recover;

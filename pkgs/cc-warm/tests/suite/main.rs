@@ -9,3 +9,5 @@ mod policy;
 mod process;
 mod recipe;
 mod repository;
+mod screen;
+mod text;
