@@ -21,6 +21,9 @@ pub struct Args {
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::look(global)?;
+    for app in &args.apps {
+        session.must_be_known(app)?;
+    }
     let mut rows = status::all(&session.host, &session.config)?;
     if !args.apps.is_empty() {
         rows.retain(|row| args.apps.contains(&row.app));

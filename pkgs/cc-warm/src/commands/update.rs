@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::session::{Session, worse};
+use super::results::worse;
+use super::session::Session;
 use crate::cli::{Apps, Global, WaitFlag};
 use crate::config::names::AppName;
 use crate::config::{Config, Warm};

@@ -39,7 +39,7 @@ impl Operation<'_> {
             }
             state.save(&self.host.dirs, &self.app.name)?;
         }
-        self.say(&format!("going back: {}", reason.terminal()));
+        self.say(&format!("going back: {}", reason.first_line()));
         self.write(&Event::RollingBack { cause, reason })
     }
 

@@ -126,11 +126,8 @@ impl Operation<'_> {
             Verdict::Healthy(report) => self.say(&format!("healthy: {}", report.sentence())),
             Verdict::Unhealthy(report) => return Err(failed(report.sentence())),
             Verdict::Died(report) => {
-                return Err(failed(format!(
-                    "{}; its last words: {}",
-                    report.sentence(),
-                    self.deployer.last_words().raw()
-                )));
+                let words = self.deployer.last_words();
+                return Err(failed(format!("{}\nits last words:\n{}", report.sentence(), words.raw().trim_end())));
             }
             Verdict::Interrupted => return Err(self.interrupted()),
         }

@@ -9,6 +9,7 @@ pub mod forward;
 pub mod helper;
 pub mod journal;
 pub mod manual;
+pub mod notice;
 pub mod operation;
 pub mod outcome;
 pub mod recover;
