@@ -1,6 +1,6 @@
 //! What most commands open first: configuration, host, recipes, outbox, and the voice on stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -10,9 +10,9 @@ use super::results::Results;
 use crate::alert::routes::Routes;
 use crate::alert::{Options, Outbox};
 use crate::cli::Global;
-use crate::config::Config;
 use crate::config::names::AppName;
-use crate::error::Exit;
+use crate::config::{Config, Warm};
+use crate::error::{Exit, Problem};
 use crate::home;
 use crate::host::Host;
 use crate::lock::{AppLock, Wait};
@@ -20,6 +20,7 @@ use crate::recipe::Recipes;
 use crate::sys::clock::Clock;
 use crate::sys::dirs::Dirs;
 use crate::sys::notify;
+use crate::sys::out::{say, show};
 use crate::sys::signals::Interrupt;
 use crate::update::context::Context;
 use crate::update::operation::Narrator;
@@ -81,7 +82,7 @@ impl Session {
     /// Takes the lock of `app`.
     pub fn lock(&self, app: &AppName, wait: Wait) -> Result<AppLock> {
         AppLock::take(&self.host.dirs, app, &self.host.command, self.host.clock, wait, &mut |holder| {
-            eprintln!("{app}: waiting, it is {holder}");
+            say!("{app}: waiting, it is {holder}");
         })
     }
 
@@ -94,6 +95,24 @@ impl Session {
         Ok(self.config.in_order().into_iter().filter(wanted).collect())
     }
 
+    /// The live-warm apps that were named, or all of them: what updates are about.
+    pub fn select_live(&self, named: &[AppName]) -> Result<Vec<AppName>> {
+        let mut apps = self.select(named)?;
+        let is_live = |name: &AppName| self.config.apps.get(name).is_some_and(|app| app.warm == Warm::Live);
+        if let Some(data) = named.iter().find(|name| !is_live(name)) {
+            let text =
+                format!("`{data}` is data-warm: it does not run, and only a green cold run makes its known-good");
+            return Err(Problem::new(text).exit(Exit::Refused).into());
+        }
+        apps.retain(is_live);
+        Ok(apps)
+    }
+
+    /// Asks what the recipes of `apps` publish, some at once.
+    pub fn ask_remotes(&self, apps: &[AppName]) {
+        self.recipes.ask_all(apps.iter().filter_map(|name| Some(self.config.apps.get(name)?.remote.as_str())));
+    }
+
     /// Sends what is in the outbox. A sink that fails keeps its alerts; that is said, and no error of this command.
     pub fn deliver(&self) {
         let options =
@@ -101,10 +120,10 @@ impl Session {
         match self.outbox.deliver(&self.config.alerts, self.host.clock.now(), &options) {
             Ok(delivery) => {
                 for (sink, why) in &delivery.failures {
-                    eprintln!("warning: alerts are kept for later, `{sink}` does not take them: {why}");
+                    say!("warning: alerts are kept for later, `{sink}` does not take them: {why}");
                 }
             }
-            Err(error) => eprintln!("warning: alerts are kept for later: {error:#}"),
+            Err(error) => say!("warning: alerts are kept for later: {error:#}"),
         }
     }
 
@@ -143,9 +162,7 @@ impl Session {
 
 /// Prints `value` on stdout.
 pub fn print_json<T: Serialize>(value: &T) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)?;
+    show!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
@@ -168,9 +185,9 @@ impl Narrator for Voice {
     fn say(&self, text: &str) {
         notify::status(&format!("{}: {text}", self.app));
         if self.timed {
-            eprintln!("{}: [{:6.1} s] {text}", self.app, self.since.elapsed().as_secs_f32());
+            say!("{}: [{:6.1} s] {text}", self.app, self.since.elapsed().as_secs_f32());
         } else {
-            eprintln!("{}: {text}", self.app);
+            say!("{}: {text}", self.app);
         }
     }
 }

@@ -25,7 +25,8 @@ pub struct Args {
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::open(global)?;
-    let apps = session.select(&args.apps.apps)?;
+    let apps = session.select_live(&args.apps.apps)?;
+    session.ask_remotes(&apps);
     session.for_each(&apps, |name, context| {
         let lock = session.lock(name, args.wait.wait())?;
         run::update(context, session.config.app(name)?, &lock, args.now)

@@ -4,10 +4,12 @@
 
 mod crash;
 mod docs;
+mod failing;
 mod fixture;
 mod policy;
 mod process;
 mod recipe;
 mod repository;
 mod screen;
+mod signals;
 mod text;
