@@ -116,7 +116,7 @@ class World:
 
     def publish(
         self, version, format=1, broken="", volume="data", helper=False, secrets=("key",), image=f"{IMAGE}:1", label=None,
-        annotated=True, failure_action="pause", mounts=(),
+        annotated=True, failure_action="pause", mounts=(), volumes=(),
     ):
         data = f"    volumes:\n      - {volume}:/data\n" if self.stateful else ""
         data += "".join(f"      - {mount}\n" for mount in mounts)
@@ -127,7 +127,7 @@ class World:
             services=HELPER.format(image=image) if helper else "", failure_action=failure_action,
         )
         if self.stateful:
-            text += f"volumes:\n  {volume}:\n"
+            text += "volumes:\n" + "".join(f"  {name}:\n" for name in (volume, *volumes))
         if secrets:
             text += "secrets:\n"
             for name in secrets:
@@ -258,6 +258,6 @@ class World:
             for name in docker(kind, "ls", "--format", "{{.Name}}").split():
                 if name.startswith(f"{self.stack}_"):
                     docker(kind, "rm", name, check=False)
-        tags = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"cc-warm.invalid/{self.name}").split()
+        tags = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"cc-warm.invalid/*/{self.name}").split()
         for tag in tags:
             docker("image", "rm", "--no-prune", tag, check=False)

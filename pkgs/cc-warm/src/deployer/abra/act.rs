@@ -1,6 +1,7 @@
 //! Deploying: abra does it, docker says whether it was done.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -11,8 +12,8 @@ use crate::deployer::compose::Compose;
 use crate::deployer::swarm::{self, Service, Task};
 use crate::deployer::{DeployError, Release, dotenv};
 use crate::lock::AppLock;
-use crate::sys::fault;
 use crate::sys::untrusted::Untrusted;
+use crate::sys::{durable, fault};
 
 /// The label in which docker keeps the image as the compose file names it.
 const IMAGE_LABEL: &str = "com.docker.stack.image";
@@ -36,6 +37,7 @@ impl AbraDeployer<'_> {
             // The version in it stays what it is until the new one is there.
             let text = self.kept_env(&release.env.digest())?;
             let now = self.env_text()?.unwrap_or_default();
+            self.set_aside(&now)?;
             let mut record = record;
             record.under_way = Some(identity.clone());
             self.folder.write_record(&record)?;
@@ -150,6 +152,19 @@ impl AbraDeployer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// An `.env` that was never prepared was written by somebody meanwhile. It is kept beside the one that takes its place.
+    fn set_aside(&self, text: &str) -> Result<()> {
+        let kept = self.app_dirs.env().join(dotenv::effective(text).digest().as_str());
+        if text.is_empty() || kept.exists() {
+            return Ok(());
+        }
+        let mut aside = self.env_path().into_os_string();
+        aside.push(".replaced");
+        let aside = PathBuf::from(aside);
+        tracing::warn!(app = %self.app.name, "the `.env` was changed meanwhile; it is kept as `{}`", aside.display());
+        durable::replace(&aside, text.as_bytes())
     }
 
     /// What failed tasks say, and the last lines of the services' logs.

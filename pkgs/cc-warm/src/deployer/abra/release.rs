@@ -223,7 +223,7 @@ impl AbraDeployer<'_> {
     }
 
     pub(super) fn pin_repository(&self) -> String {
-        format!("cc-warm.invalid/{}", self.app.name)
+        format!("{}{}", self.pins, self.app.name)
     }
 
     pub(super) fn forget_all_but(&self, releases: &[Identity]) -> Result<(), DeployError> {
