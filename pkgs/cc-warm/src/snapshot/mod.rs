@@ -1,5 +1,9 @@
 //! Snapshots of volumes.
 
+pub mod beneath;
+pub mod descent;
+pub mod names;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
