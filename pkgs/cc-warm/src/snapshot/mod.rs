@@ -1,9 +1,12 @@
 //! Snapshots of volumes: where they lie, how they change places with live data, and how they go.
 
+pub mod beneath;
+pub mod descent;
 mod exchange;
 mod garbage;
 mod generations;
 mod measure;
+pub mod names;
 mod placeholder;
 mod preflight;
 mod record;
