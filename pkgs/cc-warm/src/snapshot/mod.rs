@@ -1,6 +1,7 @@
 //! Snapshots of volumes: where they lie, how they change places with live data, and how they go.
 
 pub mod beneath;
+mod copies;
 pub mod descent;
 mod exchange;
 mod garbage;
@@ -10,18 +11,20 @@ pub mod names;
 mod placeholder;
 mod preflight;
 mod record;
+mod report;
 mod store;
 #[cfg(test)]
 mod store_tests;
-mod take;
 mod tidy;
 mod trash;
 
+pub use self::copies::Spent;
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
-pub use self::preflight::Preflight;
+pub use self::measure::Totals;
+pub use self::preflight::{FileSystem, Preflight, VolumeNeed, bytes};
 pub use self::record::{Copied, Snapshot, SnapshotId, Tag, Volume};
+pub use self::report::Reporter;
 pub use self::store::{Listing, Role, Store, Unreadable};
-pub use self::take::Spent;
 pub use self::tidy::{Kept, Rules};
 
 /// Told how far a copy is.
