@@ -1,8 +1,27 @@
 //! Snapshots of volumes.
 
 pub mod beneath;
+pub mod catalog;
+mod content;
+mod crew;
+mod data;
 pub mod descent;
+pub mod entry;
+pub mod flags;
+mod links;
+mod make;
+pub mod meter;
+pub mod moment;
 pub mod names;
+pub mod predecessor;
+pub mod restore;
+pub mod scrub;
+pub mod take;
+mod take_entry;
+pub mod takeover;
+pub mod tree;
+pub mod verify;
+mod xattrs;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -133,9 +152,7 @@ impl Preflight {
     }
 }
 
-/// Told how far a copy is.
-pub trait Progress {}
-impl Progress for () {}
+pub use meter::Progress;
 
 /// The snapshots of one app.
 #[derive(Debug)]
