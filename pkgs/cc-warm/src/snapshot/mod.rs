@@ -1,22 +1,41 @@
 //! Snapshots of volumes: where they lie, how they change places with live data, and how they go.
 
 pub mod beneath;
+pub mod catalog;
+mod content;
 mod copies;
+mod crew;
+mod data;
 pub mod descent;
+pub mod entry;
 mod exchange;
+pub mod flags;
 mod garbage;
 mod generations;
+mod links;
+mod make;
 mod measure;
+pub mod meter;
+pub mod moment;
 pub mod names;
 mod placeholder;
+pub mod predecessor;
 mod preflight;
 mod record;
 mod report;
+pub mod restore;
+pub mod scrub;
 mod store;
 #[cfg(test)]
 mod store_tests;
+pub mod take;
+mod take_entry;
+pub mod takeover;
 mod tidy;
 mod trash;
+pub mod tree;
+pub mod verify;
+mod xattrs;
 
 pub use self::copies::Spent;
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
