@@ -10,8 +10,9 @@ use crate::error::{Exit, Problem};
 use crate::snapshot::Store;
 use crate::update::journal;
 
-/// Forgets an app that is no longer declared: its state, its history and its snapshots. Nothing that runs is touched, and
-/// its volumes stay.
+/// Forgets an app that is no longer declared: its state, its history and its snapshots.
+///
+/// Nothing that runs is touched, and its volumes stay.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The app.

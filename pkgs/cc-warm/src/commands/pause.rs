@@ -11,7 +11,9 @@ use crate::config::names::AppName;
 use crate::error::{Because, Exit, Problem};
 use crate::state::{AppState, Paused};
 
-/// Stops updates of an app until `resume`. Survives reboots. What is under way is not touched.
+/// Stops updates of an app until `resume`.
+///
+/// Survives reboots. What is under way is not touched.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The apps.

@@ -22,7 +22,9 @@ use crate::update::context::Context;
 use crate::update::journal;
 use crate::update::saga::Progress;
 
-/// Shows what `update` would do, every reason, and the difference of the recipe. Touches no app and no state.
+/// Shows what `update` would do, and why; touches nothing.
+///
+/// The decision, every reason for a hold with its evidence, and the difference of the recipe.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -10,10 +10,9 @@ use crate::error::Exit;
 use crate::sys::out::show;
 use crate::update::{notice, recover};
 
-/// Settles operations that were cut short by a crash, a power cut or a kill, from the state folder alone; and starts again
-/// what ran before the machine was booted.
+/// Settles operations that were cut short by a crash, a power cut or a kill.
 ///
-/// Runs at boot. Apps whose journal is in order are not touched.
+/// From the state folder alone. Then starts again what ran before the machine was booted. Runs at boot. Apps whose journal is in order are not touched.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -140,7 +140,7 @@ struct Document {
 }
 
 /// The exit code that matters more to whoever reads only one.
-fn worse(a: Exit, b: Exit) -> Exit {
+pub(super) fn worse(a: Exit, b: Exit) -> Exit {
     let rank = |exit: Exit| match exit {
         Exit::Done => 0,
         Exit::Held => 1,

@@ -10,7 +10,9 @@ use crate::config::names::AppName;
 use crate::error::Exit;
 use crate::state::AppState;
 
-/// Ends a pause, or takes over again an app that was undeployed by hand. The next update deploys it.
+/// Ends a pause, or takes over again an app that was undeployed by hand.
+///
+/// The next update deploys it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The apps.

@@ -95,17 +95,18 @@ impl Session {
         Ok(self.config.in_order().into_iter().filter(wanted).collect())
     }
 
-    /// The live-warm apps that were named, or all of them: what updates are about.
+    /// [`Session::select`], of live-warm apps only: nothing but a test run deploys a data-warm one.
     pub fn select_live(&self, named: &[AppName]) -> Result<Vec<AppName>> {
-        let mut apps = self.select(named)?;
-        let is_live = |name: &AppName| self.config.apps.get(name).is_some_and(|app| app.warm == Warm::Live);
-        if let Some(data) = named.iter().find(|name| !is_live(name)) {
-            let text =
-                format!("`{data}` is data-warm: it does not run, and only a green cold run makes its known-good");
-            return Err(Problem::new(text).exit(Exit::Refused).into());
+        let is_live = |name: &AppName| self.config.apps.get(name).is_none_or(|app| app.warm == Warm::Live);
+        if let Some(name) = named.iter().find(|name| !is_live(name)) {
+            return Err(Problem::new(format!(
+                "app `{name}` is data-warm: only a test run deploys it; nothing was touched"
+            ))
+            .exit(Exit::Refused)
+            .hint("set its `warm` to `live` to keep it running and updated")
+            .into());
         }
-        apps.retain(is_live);
-        Ok(apps)
+        Ok(self.select(named)?.into_iter().filter(is_live).collect())
     }
 
     /// Asks what the recipes of `apps` publish, some at once.

@@ -9,7 +9,9 @@ use crate::error::Exit;
 use crate::status::{self, AppStatus};
 use crate::sys::out::show;
 
-/// Shows every app: what runs, what waits, what is wrong. Touches nothing, and asks no remote.
+/// Shows every app: what runs, what waits, what is wrong.
+///
+/// Touches nothing, and asks no remote.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only these apps.

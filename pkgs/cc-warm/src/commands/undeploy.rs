@@ -14,9 +14,9 @@ use crate::error::{Exit, Problem};
 use crate::sys::clock::Deadline;
 use crate::update::recover;
 
-/// Takes an app of the process deployer down; its volumes stay. (On a swarm, `abra app undeploy` does that.)
+/// Takes an app of the process deployer down; its volumes stay.
 ///
-/// It is then left alone until `cc-warm resume`.
+/// On a swarm, `abra app undeploy` does that. It is then left alone until `cc-warm resume`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The app.

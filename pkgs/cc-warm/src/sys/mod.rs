@@ -13,6 +13,7 @@ pub mod out;
 pub mod procfs;
 pub mod random;
 pub mod raw;
+pub mod shutdown;
 pub mod signals;
 #[cfg(test)]
 pub(crate) mod test_server;

@@ -6,6 +6,7 @@ pub mod begin;
 pub mod context;
 pub mod effects;
 pub mod forward;
+pub mod helper;
 pub mod journal;
 pub mod manual;
 pub mod notice;

@@ -1,5 +1,7 @@
 //! `update`: one app, from the lock to the outcome.
 
+use std::time::Duration;
+
 use anyhow::{Result, anyhow};
 
 use super::assess::{self, Assessment, Next, assess};
@@ -17,7 +19,7 @@ use crate::error::{self, Because, Exit, Problem};
 use crate::gate::{Candidate, Decision, Skipped};
 use crate::health::{self, Continuity};
 use crate::identity::Identity;
-use crate::lock::AppLock;
+use crate::lock::{self, AppLock};
 use crate::snapshot::Store;
 use crate::state::{AppState, Held, LastRun};
 use crate::sys::untrusted::Untrusted;
@@ -80,9 +82,20 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
     }
 }
 
-/// Why an app that this one comes after is not as it should be.
+/// The longest that an update of an app that comes before is waited for, beyond its own deadlines.
+const MOVING_DATA: Duration = Duration::from_hours(2);
+
+/// Why an app that this one comes after is not as it should be. One that is being worked on is waited for: units of a
+/// switch start in any order.
 fn infrastructure(context: &Context<'_>, app: &App) -> Result<Option<String>> {
     for before in &app.after {
+        let deadline = context.config.apps.get(before).map_or(Duration::ZERO, |app| app.health.deadline.duration());
+        let say =
+            &mut |holder: &str| context.narrator.say(&format!("waiting for `{before}`, which comes first: {holder}"));
+        let limit = deadline.saturating_mul(2).saturating_add(MOVING_DATA);
+        if !lock::wait_until_free(&context.host.dirs, before, limit, &context.host.interrupt, say)? {
+            return Ok(Some(format!("`{before}`, which comes before it, is still being worked on")));
+        }
         let state = AppState::load(&context.host.dirs, before)?;
         let last = state.last_run.as_ref().map(|run| run.outcome.as_str());
         if state.stuck.is_some() || matches!(last, Some("rolled-back" | "stuck" | "stuck-already")) {

@@ -18,12 +18,13 @@ fn section(command: &str) -> String {
 
 /// The paths of all that is in `value`; what is inside an identity or the evidence of a reason is documented as such.
 fn paths(value: &Value, at: &str, all: &mut BTreeSet<String>) {
+    let is_known = |fields: &serde_json::Map<String, Value>| {
+        let identity = fields.contains_key("env") && fields.contains_key("commit");
+        identity || (fields.contains_key("reason") && at.ends_with("reasons[]"))
+    };
     match value {
-        Value::Object(fields) if fields.contains_key("env") && fields.contains_key("commit") => {
-            drop(all.insert(at.to_owned()))
-        }
-        Value::Object(fields) if fields.contains_key("reason") && at.ends_with("reasons[]") => {
-            drop(all.insert(at.to_owned()))
+        Value::Object(fields) if is_known(fields) => {
+            all.insert(at.to_owned());
         }
         Value::Object(fields) => {
             for (key, value) in fields {
@@ -32,7 +33,9 @@ fn paths(value: &Value, at: &str, all: &mut BTreeSet<String>) {
         }
         Value::Array(values) if values.is_empty() => {}
         Value::Array(values) => values.iter().for_each(|value| paths(value, &format!("{at}[]"), all)),
-        _ => drop(all.insert(at.to_owned())),
+        _ => {
+            all.insert(at.to_owned());
+        }
     }
 }
 

@@ -14,5 +14,6 @@ mod recipe;
 mod repository;
 mod rules;
 mod screen;
+mod shutdown;
 mod signals;
 mod text;

@@ -1,0 +1,69 @@
+"""What the machine has besides Debian: the counterpart of tests/nixos/lib/node.nix and of the module's files."""
+
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+TOKEN = "alert-token-of-the-tests"
+ALERT_RECEIVER = """\
+[Unit]
+Description=HTTP server that keeps the alerts it gets
+[Service]
+ExecStart=/usr/local/lib/alert-receiver --port 9000 --folder /var/lib/alert-receiver
+StateDirectory=alert-receiver
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def before_the_saved_state(machine, scratch):
+    """Puts in what the tests' set-up needs."""
+    (scratch / "token").write_text(TOKEN + "\n")
+    (scratch / "alert-receiver.service").write_text(ALERT_RECEIVER)
+    machine.unpack(
+        [
+            (TESTS / "programs/abra", "/usr/local/bin/abra"),
+            (TESTS / "programs/demo-server", "/etc/cc-warm-test/demo-server"),
+            (TESTS / "programs/alert-receiver", "/usr/local/lib/alert-receiver"),
+            (scratch / "token", "/etc/cc-warm-test/alert-token"),
+            (scratch / "alert-receiver.service", "/etc/systemd/system/alert-receiver.service"),
+        ]
+    )
+    machine.succeed(
+        "ln -s /usr/bin/busybox /etc/cc-warm-test/busybox",
+        "systemctl daemon-reload",
+        "systemctl enable --now alert-receiver.service",
+    )
+
+
+def sources_of_the_saved_state():
+    """The files that decide what `before_the_saved_state` and the set-up make of a machine."""
+    programs = [TESTS / "programs" / name for name in ("abra", "demo-server", "alert-receiver")]
+    here = [TESTS / "vm" / name for name in ("node.py", "qemu.py", "state.py")]
+    return [*programs, *here, TESTS / "nixos/scripts/set-up.py"]
+
+
+def after_the_saved_state(machine, cc_warm, configurations):
+    """Puts in what is tested: cc-warm, and the units of every configuration. Then the machine is as after a boot with
+    the configuration `base`: recovery has run, and no update."""
+    machine.unpack(
+        [
+            (cc_warm, "/usr/local/bin/cc-warm"),
+            (TESTS.parent / "modules/older-generation.sh", "/usr/local/lib/cc-warm/older-generation.sh"),
+            (TESTS / "vm/switch-to-configuration", "/usr/local/sbin/switch-to-configuration"),
+            (configurations, "/etc/cc-warm-test/configurations"),
+        ]
+    )
+    machine.succeed(
+        "mkdir -p /etc/cc-warm && cd /etc/cc-warm-test/configurations/base",
+        "cd /etc/cc-warm-test/configurations/base && cp -a units/. /etc/systemd/system && cp config.json /etc/cc-warm",
+        "systemctl daemon-reload",
+        "systemctl start cc-warm.target timers.target",
+    )
+    machine.wait_until_succeeds(
+        "systemctl show --value --property=ExecMainExitTimestampMonotonic cc-warm-recover.service | grep -qvx 0"
+    )
+
+
+def switch(machine, configuration="base"):
+    """Switches to a configuration; returns the exit code, and what it printed."""
+    return machine.execute(f"switch-to-configuration {configuration} 2>&1")
