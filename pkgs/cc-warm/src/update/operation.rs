@@ -26,6 +26,18 @@ const STOP_DEADLINE: Duration = Duration::from_mins(5);
 /// How long a deployer that does not answer is asked again before the operation is left to `recover`.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+#[cfg(not(feature = "fault-points"))]
+fn patience() -> Duration {
+    PATIENCE
+}
+
+/// Tests have less of it.
+#[cfg(feature = "fault-points")]
+fn patience() -> Duration {
+    let wanted = std::env::var("CC_WARM_PATIENCE_MS").ok().and_then(|ms| ms.parse().ok());
+    wanted.map_or(PATIENCE, Duration::from_millis)
+}
+
 /// Tells what happens, a line an event, to whoever watches.
 pub trait Narrator: Reporter {
     /// `text` has just begun or happened.
@@ -112,7 +124,7 @@ impl Operation<'_> {
 
     /// Asks a deployer again while it does not answer, with back-off; a fact about the app is returned at once.
     pub fn patiently<T>(&self, mut ask: impl FnMut() -> Result<T, DeployError>) -> Result<T, DeployError> {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(patience());
         let mut pause = Duration::from_millis(200);
         loop {
             match ask() {
