@@ -46,9 +46,15 @@ impl Session {
 
     /// For commands that only look.
     pub fn look(global: &Global) -> Result<Self> {
+        let session = Self::inspect(global)?;
+        home::check(&session.host.dirs)?;
+        Ok(session)
+    }
+
+    /// For `doctor`, which wants to see a state folder that is not the right one, too.
+    pub fn inspect(global: &Global) -> Result<Self> {
         let config = Config::load(&global.config)?;
         let dirs = Dirs::new(&config.state_dir);
-        home::check(&dirs)?;
         let clock = Clock::system();
         let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
         let host = Host {

@@ -220,6 +220,19 @@ impl Operation<'_> {
             return Err(Setback::Released(Untrusted::new(error.to_string())));
         }
         let progress = self.progress();
+        // Where it was written down what docker showed, whatever it shows now instead is another's work; where the act was
+        // cut short before that, the identity has to do.
+        let written = match progress.last {
+            EventName::Stopping | EventName::Snapshotting | EventName::Snapshotted => {
+                progress.begun.generation.as_ref()
+            }
+            EventName::Deployed | EventName::RollingBack | EventName::Restoring => progress.deployed.as_ref(),
+            _ => None,
+        };
+        let [before, now] = [progress.begun.generation.as_ref(), Some(&deployment.generation)];
+        if written.is_some() && now != written && now != before {
+            return Err(Setback::Released(Untrusted::new("it was changed by someone else meanwhile")));
+        }
         let ours = |identity: &Identity| {
             [progress.begun.from.as_ref(), Some(&progress.begun.to), progress.back_to()].contains(&Some(identity))
         };
