@@ -12,6 +12,7 @@ pub mod error;
 pub mod gate;
 pub mod health;
 pub mod history;
+pub mod home;
 pub mod host;
 pub mod identity;
 pub mod lock;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::names::AppName;
-use crate::error::{Because, Problem};
+use crate::error::Problem;
 use crate::identity::{CommitId, Identity};
 use crate::recipe::version::Version;
 use crate::sys::dirs::Dirs;
@@ -69,6 +69,11 @@ pub struct AppState {
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
 }
+
+/// A state file that does not parse, or is of a newer program. It was left as it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(String);
 
 /// A committed identity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -195,21 +200,24 @@ impl AppState {
     /// The state of `app`; the default if there is none yet.
     pub fn load(dirs: &Dirs, app: &AppName) -> Result<Self> {
         let path = dirs.app(app.as_str()).state();
-        let problem = || {
+        let unusable = |why: String| {
             Problem::new(format!("the state of app `{app}` cannot be used; the app and the file were not touched"))
                 .hint(format!(
                     "look at `{}`; if it is lost, move it away and run `cc-warm adopt {app}`",
                     path.display()
                 ))
+                .because(Unusable(why))
         };
-        let Some(value) = durable::read_json::<Value>(&path).problem(problem)? else { return Ok(Self::default()) };
+        let value = durable::read_json::<Value>(&path).map_err(|error| unusable(format!("{error:#}")))?;
+        let Some(value) = value else { return Ok(Self::default()) };
         let format = value.get("format").and_then(Value::as_u64);
         if format != Some(u64::from(FORMAT)) {
             let found = format.map_or_else(|| "none".to_owned(), |f| f.to_string());
-            let reason = format!("`{}` has format {found}, this cc-warm reads format {FORMAT}", path.display());
-            return Err(anyhow::anyhow!(reason)).problem(problem);
+            let why = format!("`{}` has format {found}, this cc-warm reads format {FORMAT}", path.display());
+            return Err(unusable(why).into());
         }
-        serde_json::from_value(value).problem(problem)
+        serde_json::from_value(value)
+            .map_err(|error| unusable(format!("`{}` does not parse: {error}", path.display())).into())
     }
 
     /// Replaces the state of `app`, durably. The app's lock must be held.

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::results::{Done, Results};
 use super::session::Session;
 use crate::cli::{Global, WaitFlag};
 use crate::config::names::AppName;
@@ -9,8 +10,9 @@ use crate::error::{Exit, Problem};
 use crate::snapshot::Store;
 use crate::update::journal;
 
-/// Forgets an app that is no longer declared: its state, its history and its snapshots. Nothing that runs is touched, and
-/// its volumes stay.
+/// Forgets an app that is no longer declared: its state, its history and its snapshots.
+///
+/// Nothing that runs is touched, and its volumes stay.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The app.
@@ -53,6 +55,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     }
     crate::snapshot::discard_tree(&session.host.dirs, dir.root())?;
     session.outbox.forget(app)?;
-    println!("{app}: forgotten; its volumes and whatever runs were not touched");
-    Ok(Exit::Done)
+    let mut results = Results::new(session.json);
+    results.done(app, Done::new("forgotten", "forgotten; its volumes and whatever runs were not touched"));
+    results.finish()
 }

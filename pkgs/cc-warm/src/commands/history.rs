@@ -21,6 +21,7 @@ pub struct Args {
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::look(global)?;
+    session.must_be_known(&args.app)?;
     let entries = history::read(&session.host.dirs, &args.app)?;
     let shown = &entries[entries.len().saturating_sub(args.lines)..];
     if session.json {
@@ -51,7 +52,7 @@ fn line(entry: &Entry) -> String {
         text.push_str(&format!("  (down {ms} ms)"));
     }
     if let Some(reason) = &entry.reason {
-        text.push_str(&format!("\n    {}", reason.terminal()));
+        text.push_str(&format!("\n    {}", reason.terminal_lines().replace('\n', "\n    ")));
     }
     text
 }

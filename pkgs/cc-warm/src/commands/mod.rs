@@ -14,6 +14,7 @@ pub mod pause;
 pub mod plan;
 pub mod recover;
 pub mod restore;
+pub mod results;
 pub mod resume;
 pub mod retry;
 pub mod session;
@@ -31,7 +32,7 @@ use crate::error::Exit;
 /// Runs the command that was given.
 pub fn run(cli: Cli) -> Result<Exit> {
     let global = &cli.global;
-    match cli.command {
+    let done = match cli.command {
         Command::Plan(args) => plan::run(global, &args),
         Command::Update(args) => update::run(global, &args),
         Command::Retry(args) => retry::run(global, &args),
@@ -54,7 +55,8 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Completions(args) => completions::run(&args),
         Command::Supervise(args) => internal::supervise(&args),
         Command::DemoApp(args) => internal::demo_app(&args),
-    }
+    };
+    done.map_err(crate::deployer::classified)
 }
 
 /// An age as people say it.

@@ -9,8 +9,10 @@ use crate::error::Exit;
 use crate::nightly::Night;
 use crate::sys::notify;
 
-/// The night's work: rebuilds the host, if it is told how, and then starts the update units of all live-warm apps that
-/// have not run since, whatever became of the rebuild. Test runs wait meanwhile.
+/// Rebuilds the host, if it is told how, and then updates the apps, as the night does.
+///
+/// The update units of all live-warm apps that have not run since it began are started, whatever became of the rebuild.
+/// Test runs wait meanwhile.
 ///
 /// `cc-warm-nightly.timer` starts it. It needs the units that the NixOS module makes; elsewhere, `cc-warm update` updates
 /// the apps.

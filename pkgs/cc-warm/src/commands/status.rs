@@ -8,7 +8,9 @@ use crate::config::names::AppName;
 use crate::error::Exit;
 use crate::status::{self, AppStatus};
 
-/// Shows every app: what runs, what waits, what is wrong. Touches nothing, and asks no remote.
+/// Shows every app: what runs, what waits, what is wrong.
+///
+/// Touches nothing, and asks no remote.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only these apps.
@@ -19,6 +21,9 @@ pub struct Args {
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::look(global)?;
+    for app in &args.apps {
+        session.must_be_known(app)?;
+    }
     let mut rows = status::all(&session.host, &session.config)?;
     if !args.apps.is_empty() {
         rows.retain(|row| args.apps.contains(&row.app));

@@ -57,7 +57,7 @@ impl Config {
         let problem = || {
             Problem::new(format!("the configuration `{}` cannot be used; nothing was done", path.display()))
                 .exit(Exit::Usage)
-                .hint(format!("cc-warm check-config --config {}", path.display()))
+                .hint("`cc-warm check-config --schema` prints what may stand in it; `--config FILE` names another")
         };
         let text = std::fs::read_to_string(path).problem(problem)?;
         raw::parse(&text).and_then(raw::Raw::validate).problem(problem)

@@ -231,8 +231,12 @@ pub fn parse(text: &str) -> Result<Raw> {
         None => bail!("it has no `format`; this cc-warm reads format {FORMAT}"),
     }
     let mut reader = serde_json::Deserializer::from_str(text);
-    let raw = Raw::deserialize(&mut reader)?;
-    Ok(raw)
+    // Nobody knows the lines of a file that Nix wrote: the key is named.
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let error = anyhow::Error::from(error.into_inner());
+        if path == "." { error } else { error.context(format!("`{path}`")) }
+    })
 }
 
 /// The JSON schema of the file.

@@ -45,6 +45,17 @@ impl DeployError {
     }
 }
 
+/// `error`, with the exit code of what is not ready where that is what it says.
+#[must_use]
+pub fn classified(error: anyhow::Error) -> anyhow::Error {
+    let causes = || error.chain().filter_map(|cause| cause.downcast_ref::<DeployError>());
+    let mut named = error.chain().filter_map(|cause| cause.downcast_ref::<Problem>());
+    if named.next().is_some() || !causes().any(|cause| matches!(cause, DeployError::NotReady(_))) {
+        return error;
+    }
+    Problem::new("nothing can be known of the app now; nothing was touched").exit(Exit::NotReady).because(error).into()
+}
+
 /// The deployer of `app`.
 pub fn open<'a>(host: &Host, app: &'a App) -> Result<Box<dyn Deployer + 'a>> {
     match &app.deployer {

@@ -124,6 +124,12 @@ impl AppDirs {
         self.root.join("ballast")
     }
 
+    /// While there is a journal: a link to the Nix store path of the program that wrote it.
+    #[must_use]
+    pub fn helper(&self) -> PathBuf {
+        self.root.join("helper")
+    }
+
     /// Effective environments by digest: what an update comes from and goes to.
     #[must_use]
     pub fn env(&self) -> PathBuf {

@@ -12,6 +12,7 @@ pub mod notify;
 pub mod procfs;
 pub mod random;
 pub mod raw;
+pub mod shutdown;
 pub mod signals;
 #[cfg(test)]
 pub(crate) mod test_server;

@@ -14,7 +14,6 @@ use crate::health::{Rules, Verdict};
 use crate::snapshot::{Exchange, ExchangeError, Volume};
 use crate::state::{AppState, Interrupted, Rejected};
 use crate::sys::fault;
-use crate::sys::signals::Interrupt;
 use crate::sys::untrusted::Untrusted;
 
 /// The prior version gets so many attempts to become healthy before the app is called stuck.
@@ -40,13 +39,16 @@ impl Operation<'_> {
             }
             state.save(&self.host.dirs, &self.app.name)?;
         }
-        self.say(&format!("going back: {}", reason.terminal()));
+        self.say(&format!("going back: {}", reason.first_line()));
         self.write(&Event::RollingBack { cause, reason })
     }
 
     /// Goes all the way back, to a terminal event.
     pub fn go_back(&mut self) -> Result<(), Setback> {
         loop {
+            if !self.progress().is_terminal() {
+                self.left_to_the_boot()?;
+            }
             match self.progress().last {
                 EventName::RollingBack => self.leave_target()?,
                 EventName::Restoring | EventName::Exchanging => self.restore()?,
@@ -179,16 +181,16 @@ impl Operation<'_> {
         fault::point("act.redeploy").map_err(DeployError::failed)?;
         self.deploy(release)?;
         self.note_running();
-        // What ran for weeks needs no soak, and nobody may interrupt an app's way back to life.
+        // What ran for weeks needs no soak, and nobody but a shutdown may interrupt an app's way back to life.
         let rules = Rules { soak: Duration::ZERO, ..Rules::of(&self.app.health) };
-        match self.await_healthy(&rules, &Interrupt::never())? {
+        match self.await_healthy(&rules, &self.host.interrupt.by_shutdown())? {
             Verdict::Healthy(_) => {
                 // Whatever ran in between served nobody.
                 self.downtime = self.stopped_at.map(|since| since.elapsed());
                 Ok(())
             }
             Verdict::Unhealthy(report) | Verdict::Died(report) => Err(DeployError::failed(anyhow!(report.sentence()))),
-            Verdict::Interrupted => Err(DeployError::not_ready(anyhow!("interrupted"))),
+            Verdict::Interrupted => Err(DeployError::not_ready(anyhow!("the machine is going down"))),
         }
     }
 

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::helper;
 use super::saga::{Begun, Event, EventName, Progress};
 use crate::config::names::AppName;
 use crate::error::{Exit, Problem};
@@ -121,6 +122,7 @@ impl Journal {
         let dirs = dirs.app(begun.app.name.as_str());
         durable::make_dir(dirs.root())?;
         set_ballast(&dirs.ballast())?;
+        helper::keep(&dirs, Path::new(&begun.helper))?;
         let event = Event::Begun(Box::new(begun));
         let line = encode(0, clock.now(), &event)?;
         point(EventName::Begun, "before")?;
@@ -176,6 +178,7 @@ impl Journal {
     /// Ends the operation: the journal and what belongs to it are gone.
     pub fn remove(self) -> Result<()> {
         durable::remove(&self.dirs.journal())?;
+        helper::release(&self.dirs)?;
         durable::remove(&self.dirs.ballast())
     }
 

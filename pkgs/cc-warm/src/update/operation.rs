@@ -215,6 +215,17 @@ impl Operation<'_> {
         }
     }
 
+    /// Fails if the machine is going down: then the journal is all that has to be left, and the boot's recovery has the
+    /// time that a shutdown has not.
+    pub fn left_to_the_boot(&self) -> Result<(), Setback> {
+        if self.host.interrupt.by_shutdown().is_set() {
+            return Err(Setback::NotReady(anyhow!(
+                "the machine is going down; the recovery at its next boot settles it"
+            )));
+        }
+        Ok(())
+    }
+
     /// The release that was prepared as `identity`, from this disk alone.
     pub fn prepared(&self, identity: &Identity) -> Result<Release> {
         self.deployer.prepared(identity).with_context(|| format!("version {identity} is not on this host any more"))

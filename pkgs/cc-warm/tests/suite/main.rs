@@ -9,3 +9,6 @@ mod policy;
 mod process;
 mod recipe;
 mod repository;
+mod screen;
+mod shutdown;
+mod text;
