@@ -6,6 +6,7 @@ pub mod notes;
 pub mod objects;
 pub mod published;
 pub mod version;
+pub mod work_tree;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

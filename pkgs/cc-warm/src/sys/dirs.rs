@@ -68,6 +68,12 @@ impl Dirs {
         self.root.join("process")
     }
 
+    /// What the abra deployer keeps: one folder an app.
+    #[must_use]
+    pub fn abra(&self) -> PathBuf {
+        self.root.join("abra")
+    }
+
     /// What is to be deleted; nothing in here is ever read.
     #[must_use]
     pub fn trash(&self) -> PathBuf {

@@ -244,6 +244,8 @@ impl Run<'_> {
             secrets: std::collections::BTreeMap::new(),
         };
         self.prepare(&release)?;
+        // Preparing an app that was never here may have made its environment.
+        let release = Release { env: self.deployer.env()?, ..release };
         self.begin(Kind::FirstDeploy, &release, None)
     }
 

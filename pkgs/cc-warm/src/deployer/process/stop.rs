@@ -15,8 +15,9 @@ use super::folder::Folder;
 use super::keeper::MARK;
 use super::record::{Containment, Deployed, Status};
 use crate::deployer::Stopped;
+use crate::deployer::volume_users::users;
 use crate::sys::clock::Deadline;
-use crate::sys::procfs::{self, Folders, ProcessId};
+use crate::sys::procfs::{self, ProcessId};
 use crate::sys::{durable, fault, flock};
 
 /// How long the supervisor has, beyond the app's own grace, to kill what is left and to write down how it went.
@@ -170,20 +171,4 @@ fn members(supervisor: ProcessId, containment: Option<Containment>) -> Vec<Strin
     };
     let members = procfs::all().into_iter().filter(inside);
     members.map(|process| format!("process {} (`{}`)", process.id.pid, process.name.terminal())).collect()
-}
-
-/// Who uses a volume, whosoever it is; this process, which copies them, is left out.
-fn users(volumes: &[PathBuf]) -> Vec<String> {
-    let folders = Folders::new(volumes);
-    if folders.is_empty() {
-        return Vec::new();
-    }
-    let me = procfs::this_process().map(|me| me.pid).ok();
-    let others = procfs::all().into_iter().filter(|process| Some(process.id.pid) != me);
-    others
-        .filter_map(|process| {
-            let how = procfs::use_of(process.id.pid, &folders)?;
-            Some(format!("process {} (`{}`) has a volume of it {how}", process.id.pid, process.name.terminal()))
-        })
-        .collect()
 }
