@@ -54,6 +54,27 @@ def free_port():
         return listener.getsockname()[1]
 
 
+class Running:
+    """The program, while something else happens."""
+
+    def __init__(self, world, argv, environment):
+        self.world, self.argv = world, argv
+        self.log = open(world.root / "running.log", "w+")
+        argv = [CC_WARM, "--config", str(world.configure()), *argv]
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=world.environment(**environment)
+        )
+
+    def said(self):
+        return (self.world.root / "running.log").read_text()
+
+    def end(self, exit):
+        code = self.process.wait(180)
+        if code != exit:
+            raise Failed(f"{' '.join(self.argv)}: exit {code}, not {exit}:\n{self.said()}\n{self.world.evidence()}")
+        return self.said()
+
+
 class World:
     def __init__(self, folder, name, stateful=True, secrets=True, **app):
         self.name, self.domain = name, f"{name}.swarm.test"
@@ -95,14 +116,15 @@ class World:
 
     def publish(
         self, version, format=1, broken="", volume="data", helper=False, secrets=("key",), image=f"{IMAGE}:1", label=None,
-        annotated=True, extra="", sample="", failure_action="pause", image_of_helper=None,
+        annotated=True, failure_action="pause", mounts=(),
     ):
         data = f"    volumes:\n      - {volume}:/data\n" if self.stateful else ""
+        data += "".join(f"      - {mount}\n" for mount in mounts)
         secrets = secrets if self.secrets else ()
         used = "    secrets:\n" + "".join(f"      - {name}\n" for name in secrets) if secrets else ""
         text = COMPOSE.format(
             image=image, format=format if self.stateful else 0, broken=broken, volumes=data, secrets=used, version=label or version,
-            services=HELPER.format(image=image_of_helper or image) if helper else "", failure_action=failure_action,
+            services=HELPER.format(image=image) if helper else "", failure_action=failure_action,
         )
         if self.stateful:
             text += f"volumes:\n  {volume}:\n"
@@ -110,10 +132,10 @@ class World:
             text += "secrets:\n"
             for name in secrets:
                 text += f"  {name}:\n    external: true\n    name: ${{STACK_NAME}}_{name}_${{SECRET_{name.upper()}_VERSION}}\n"
-        (self.remote / "compose.yml").write_text(text + extra)
+        (self.remote / "compose.yml").write_text(text)
         lines = [f"TYPE={self.name}", "DOMAIN=example.org", "PORT=1", 'GREETING="hello" # a word', "SECRET_KEY_VERSION=v1"]
         lines += [f"SECRET_{name.upper()}_VERSION=v1" for name in secrets if name != "key"]
-        (self.remote / ".env.sample").write_text("\n".join(lines) + "\n" + sample)
+        (self.remote / ".env.sample").write_text("\n".join(lines) + "\n")
         self.git("add", "-A")
         self.git("commit", "-qm", version, "--allow-empty")
         self.git("tag", *(["-a", "-m", version] if annotated else []), version)
@@ -146,6 +168,9 @@ class World:
         if done.returncode != exit:
             raise Failed(f"{' '.join(argv)}: exit {done.returncode}, not {exit}:\n{self.said}\n{self.evidence()}")
         return self.said
+
+    def start(self, *argv, **environment):
+        return Running(self, argv, environment)
 
     def update(self, exit=0, **environment):
         return self.run("update", self.name, exit=exit, environment=environment)

@@ -231,8 +231,10 @@ impl AppState {
         self.rejected.iter().any(|rejected| rejected.identity == *identity)
     }
 
-    /// Remembers that `rejected` went back. Once per operation and identity.
+    /// Remembers that `rejected` went back. Once per operation and identity. An approval of it was for that one try.
     pub fn reject(&mut self, rejected: Rejected) {
+        let tried = &rejected.identity;
+        self.approved.retain(|known| known.version != tried.version || known.commit != tried.commit);
         self.rejected.retain(|known| known.identity != rejected.identity);
         self.rejected.push(rejected);
         let surplus = self.rejected.len().saturating_sub(MOST_REJECTED);
@@ -342,6 +344,16 @@ mod tests {
         assert!(!state.interrupt(cut("one")));
         assert!(!state.interrupt(cut("one")));
         assert!(state.interrupt(cut("two")));
+    }
+
+    #[test]
+    fn an_approval_is_for_one_try() {
+        let (at, tried, other) = (Timestamp::UNIX_EPOCH, identity("2.0.0+1"), identity("3.0.0+1"));
+        let approved = |i: &Identity| Approved { version: i.version.clone(), commit: i.commit.clone(), at };
+        let mut state = AppState { approved: vec![approved(&tried), approved(&other)], ..AppState::default() };
+        let (operation, reason) = ("one".to_owned(), Untrusted::new("x"));
+        state.reject(Rejected { identity: tried, at, operation, reason });
+        assert_eq!(state.approved, [approved(&other)]);
     }
 
     #[test]

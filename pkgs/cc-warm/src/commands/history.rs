@@ -7,6 +7,7 @@ use crate::cli::Global;
 use crate::config::names::AppName;
 use crate::error::Exit;
 use crate::history::{self, Entry};
+use crate::sys::out::show;
 
 /// Shows what was done to an app, the newest last.
 #[derive(Debug, clap::Args)]
@@ -27,10 +28,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     if session.json {
         print_json(&serde_json::json!({ "format": 1, "app": args.app, "operations": shown }))?;
     } else if shown.is_empty() {
-        println!("{}: nothing was done yet", args.app);
+        show!("{}: nothing was done yet", args.app);
     } else {
         for entry in shown {
-            println!("{}", line(entry));
+            show!("{}", line(entry));
         }
     }
     Ok(Exit::Done)

@@ -8,6 +8,7 @@ use crate::config::duration::Span;
 use crate::error::Exit;
 use crate::nightly::Night;
 use crate::sys::notify;
+use crate::sys::out::say;
 
 /// Rebuilds the host, if it is told how, and then updates the apps, as the night does.
 ///
@@ -30,7 +31,7 @@ pub struct Args {
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::open(global)?;
     let say = |text: &str| {
-        eprintln!("{text}");
+        say!("{text}");
         notify::status(text);
     };
     Night {

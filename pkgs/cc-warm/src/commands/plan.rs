@@ -15,6 +15,7 @@ use crate::gate::{Candidate, Decision, Reason};
 use crate::lock;
 use crate::recipe::version::Version;
 use crate::state::AppState;
+use crate::sys::out::show;
 use crate::sys::untrusted::Untrusted;
 use crate::update::assess::{self, Assessment, Next};
 use crate::update::context::Context;
@@ -57,6 +58,7 @@ struct Plan {
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::look(global)?;
     let apps = session.select_live(&args.apps.apps)?;
+    session.ask_remotes(&apps);
     let mut plans = Vec::new();
     let mut exit = Exit::Done;
     for app in &apps {
@@ -68,7 +70,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
             Plan::new(app, "error", notes)
         });
         if !session.json {
-            print!("{}", plan.text());
+            show!("{}", plan.text().trim_end());
         }
         plans.push(plan);
     }

@@ -7,6 +7,7 @@ use super::session::{Session, Voice};
 use crate::cli::{Apps, Global, WaitFlag};
 use crate::config::names::AppName;
 use crate::error::Exit;
+use crate::sys::out::show;
 use crate::update::{notice, recover};
 
 /// Settles operations that were cut short by a crash, a power cut or a kill.
@@ -39,7 +40,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         }
     }
     if results.is_empty() && !session.json {
-        println!("nothing to recover");
+        show!("nothing to recover");
     }
     let exit = results.finish()?;
     session.deliver();

@@ -9,6 +9,7 @@ use crate::config::names::AppName;
 use crate::deployer;
 use crate::error::{self, Exit};
 use crate::sys::notify;
+use crate::sys::out::{say, show};
 use crate::update::outcome::Outcome;
 
 /// What became of each app.
@@ -78,7 +79,7 @@ impl Results {
         let error = deployer::classified(error);
         notify::status(&format!("{app}: {error}"));
         if !self.json {
-            eprint!("{app}: {}", error::report(&error));
+            say!("{app}: {}", error::report(&error).trim_end());
         }
         let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
         let fields = json!({ "error": error.to_string(), "causes": causes, "hints": error::hints(&error) });
@@ -114,9 +115,9 @@ impl Results {
         if self.json {
             return;
         }
-        println!("{app}: {sentence}");
+        show!("{app}: {sentence}");
         if let Some(hint) = hint {
-            println!("  hint: {hint}");
+            show!("  hint: {hint}");
         }
     }
 

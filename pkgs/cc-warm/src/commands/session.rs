@@ -1,6 +1,6 @@
 //! What most commands open first: configuration, host, recipes, outbox, and the voice on stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -20,6 +20,7 @@ use crate::recipe::Recipes;
 use crate::sys::clock::Clock;
 use crate::sys::dirs::Dirs;
 use crate::sys::notify;
+use crate::sys::out::{say, show};
 use crate::sys::signals::Interrupt;
 use crate::update::context::Context;
 use crate::update::operation::Narrator;
@@ -49,9 +50,15 @@ impl Session {
 
     /// For commands that only look.
     pub fn look(global: &Global) -> Result<Self> {
+        let session = Self::inspect(global)?;
+        home::check(&session.host.dirs)?;
+        Ok(session)
+    }
+
+    /// For `doctor`, which wants to see a state folder that is not the right one, too.
+    pub fn inspect(global: &Global) -> Result<Self> {
         let config = Config::load(&global.config)?;
         let dirs = Dirs::new(&config.state_dir);
-        home::check(&dirs)?;
         let clock = Clock::system();
         let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
         let host = Host {
@@ -81,7 +88,7 @@ impl Session {
     /// Takes the lock of `app`.
     pub fn lock(&self, app: &AppName, wait: Wait) -> Result<AppLock> {
         AppLock::take(&self.host.dirs, app, &self.host.command, self.host.clock, wait, &mut |holder| {
-            eprintln!("{app}: waiting, it is {holder}");
+            say!("{app}: waiting, it is {holder}");
         })
     }
 
@@ -108,6 +115,11 @@ impl Session {
         Ok(self.select(named)?.into_iter().filter(is_live).collect())
     }
 
+    /// Asks what the recipes of `apps` publish, some at once.
+    pub fn ask_remotes(&self, apps: &[AppName]) {
+        self.recipes.ask_all(apps.iter().filter_map(|name| Some(self.config.apps.get(name)?.remote.as_str())));
+    }
+
     /// Sends what is in the outbox. A sink that fails keeps its alerts; that is said, and no error of this command.
     pub fn deliver(&self) {
         let options =
@@ -115,10 +127,10 @@ impl Session {
         match self.outbox.deliver(&self.config.alerts, self.host.clock.now(), &options) {
             Ok(delivery) => {
                 for (sink, why) in &delivery.failures {
-                    eprintln!("warning: alerts are kept for later, `{sink}` does not take them: {why}");
+                    say!("warning: alerts are kept for later, `{sink}` does not take them: {why}");
                 }
             }
-            Err(error) => eprintln!("warning: alerts are kept for later: {error:#}"),
+            Err(error) => say!("warning: alerts are kept for later: {error:#}"),
         }
     }
 
@@ -157,9 +169,7 @@ impl Session {
 
 /// Prints `value` on stdout.
 pub fn print_json<T: Serialize>(value: &T) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)?;
+    show!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
@@ -182,9 +192,9 @@ impl Narrator for Voice {
     fn say(&self, text: &str) {
         notify::status(&format!("{}: {text}", self.app));
         if self.timed {
-            eprintln!("{}: [{:6.1} s] {text}", self.app, self.since.elapsed().as_secs_f32());
+            say!("{}: [{:6.1} s] {text}", self.app, self.since.elapsed().as_secs_f32());
         } else {
-            eprintln!("{}: {text}", self.app);
+            say!("{}: {text}", self.app);
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::cli::Global;
 use crate::config::names::AppName;
 use crate::error::Exit;
 use crate::status::{self, AppStatus};
+use crate::sys::out::show;
 
 /// Shows every app: what runs, what waits, what is wrong.
 ///
@@ -34,11 +35,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         print_json(&serde_json::json!({ "format": 1, "apps": rows, "alertsWaiting": waiting.len() }))?;
         return Ok(Exit::Done);
     }
-    print!("{}", table(&rows));
+    show!("{}", table(&rows).trim_end());
     if !waiting.is_empty() {
-        println!("\n{} alert(s) not delivered yet:", waiting.len());
+        show!("\n{} alert(s) not delivered yet:", waiting.len());
         for shown in &waiting {
-            println!(
+            show!(
                 "  {}  {}",
                 shown.record.first_at.strftime("%Y-%m-%d %H:%M UTC"),
                 shown.record.alert.title.terminal()
@@ -46,7 +47,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         }
     }
     for problem in &alerts.unreadable {
-        println!("! {problem}");
+        show!("! {problem}");
     }
     Ok(Exit::Done)
 }

@@ -148,15 +148,19 @@ impl<'a> AbraDeployer<'a> {
 
     /// Replaces the text of the `.env`; owner and mode stay. After a crash it is the old text or the new.
     fn write_env(&self, text: &str) -> Result<()> {
+        self.write_env_as(text, None)
+    }
+
+    fn write_env_as(&self, text: &str, mode: Option<u32>) -> Result<()> {
         let path = self.env_path();
         // A link would be replaced by a file: what it names is meant.
         let path = fs::canonicalize(&path).unwrap_or(path);
         let folder = path.parent().context("an `.env` has a folder")?;
         let before = fs::metadata(&path).ok();
-        if before.is_some() && fs::read(&path).is_ok_and(|now| now == text.as_bytes()) {
+        if mode.is_none() && fs::read(&path).is_ok_and(|now| now == text.as_bytes()) {
             return Ok(());
         }
-        let mode = before.as_ref().map_or(0o600, |before| before.mode() & 0o7777);
+        let mode = mode.or_else(|| before.as_ref().map(|before| before.mode() & 0o7777)).unwrap_or(0o600);
         let write = || -> Result<()> {
             let mut file = tempfile::Builder::new()
                 .prefix(".cc-warm-")

@@ -63,7 +63,8 @@ impl Abra {
     /// Undeploys. Volumes and secrets stay.
     #[must_use]
     pub fn undeploy(&self, domain: &str) -> Program {
-        self.call(&["app", "undeploy", domain, "-n", "-o"])
+        // docker can do it without abra.
+        self.call(&["app", "undeploy", domain, "-n", "-o"]).deadline(patience().min(Duration::from_mins(1)))
     }
 
     /// Generates one secret.

@@ -66,6 +66,12 @@ impl Docker {
         []
     }
 
+    /// The program's own version.
+    #[must_use]
+    pub fn version(&self) -> Program {
+        self.call(&["--version"], Self::none())
+    }
+
     /// The daemon, and its part in a swarm.
     #[must_use]
     pub fn info(&self) -> Program {
@@ -249,6 +255,7 @@ mod tests {
         let label = [("k".to_owned(), "v".to_owned())];
         let size = [("size".to_owned(), "1g".to_owned())];
         let table = [
+            (docker.version(), "docker --version"),
             (docker.info(), "docker info --format {{json .}}"),
             (docker.this_node(), "docker node inspect self"),
             (docker.services("s"), "docker service ls --quiet --filter label=com.docker.stack.namespace=s"),

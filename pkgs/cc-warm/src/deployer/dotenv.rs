@@ -131,7 +131,9 @@ fn replace_last(text: &str, key: &str, written: &str) -> Option<String> {
     let at = lines.iter().rposition(|line| assignment(line).is_some_and(|line| line.key == key))?;
     let line = assignment(lines[at].trim_end_matches(['\n', '\r']))?;
     let ending = &lines[at][lines[at].trim_end_matches(['\n', '\r']).len()..];
-    let comment = &line.written[value_length(line.written)..];
+    let behind = &line.written[value_length(line.written)..];
+    // Anything else was a part of the value, in a spelling that nobody reads alike.
+    let comment = if behind.trim_start().starts_with('#') && behind.starts_with([' ', '\t']) { behind } else { "" };
     let changed = format!("{}{}={written}{comment}{ending}", line.lead, line.key);
     Some(lines[..at].concat() + &changed + &lines[at + 1..].concat())
 }
@@ -262,6 +264,7 @@ mod tests {
             ("A=1\nTYPE=\"notes:1.0.0+1\" # what\nB=2\n", "A=1\nTYPE=\"notes:2.0.0+1\" # what\nB=2\n"),
             ("RECIPE=notes\r\nB=2", "RECIPE=notes:2.0.0+1\r\nB=2"),
             ("B=2", "B=2\nTYPE=notes:2.0.0+1\n"),
+            ("TYPE=\"a\"'b\n", "TYPE=\"notes:2.0.0+1\"\n"),
         ] {
             assert_eq!(with_version(text, "notes", "2.0.0+1"), expected);
             assert_eq!(version(expected).as_deref(), Some("2.0.0+1"));

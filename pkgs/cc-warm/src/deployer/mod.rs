@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use self::abra::AbraDeployer;
 use self::process::ProcessDeployer;
 use crate::config::{App, DeployerConfig};
+use crate::error::{Exit, Problem};
 use crate::host::Host;
 use crate::identity::{CommitId, Env, Identity};
 use crate::lock::AppLock;

@@ -208,6 +208,10 @@ impl Info {
         if let Some(error) = self.server_errors.first() {
             return Some(format!("docker does not answer: {error}"));
         }
+        // Without a daemon, docker fills in nothing.
+        if self.server_version.is_empty() {
+            return Some("docker does not answer".to_owned());
+        }
         match self.swarm.local_node_state.as_str() {
             "active" => {}
             "pending" => return Some("docker is still loading the swarm".to_owned()),

@@ -9,6 +9,7 @@ pub mod flock;
 pub mod git;
 pub mod http;
 pub mod notify;
+pub mod out;
 pub mod procfs;
 pub mod random;
 pub mod raw;

@@ -22,6 +22,8 @@ const ATTEMPTS: u32 = 2;
 impl Operation<'_> {
     /// Turns round: the identity is remembered first where it is to be blamed, then `RollingBack` is written.
     pub fn turn_back(&mut self, cause: Cause, reason: Untrusted) -> Result<()> {
+        // The state is written first, and needs the space no less than the journal does.
+        self.journal.free_ballast()?;
         let begun = &self.progress().begun;
         let mut cause = cause;
         if matches!(begun.kind, Kind::Update | Kind::FirstDeploy) && self.progress().touched {

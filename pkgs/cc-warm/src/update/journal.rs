@@ -161,7 +161,7 @@ impl Journal {
         let problem = || format!("cannot note `{}` in the journal, so it is not done", name.as_str());
         point(name, "before").with_context(problem)?;
         if name == EventName::RollingBack {
-            durable::remove(&self.dirs.ballast())?;
+            self.free_ballast()?;
         }
         let line = encode(self.seq, self.clock.now(), event)?;
         if let Err(error) = durable::append(&self.dirs.journal(), &line) {
@@ -173,6 +173,12 @@ impl Journal {
         self.seq += 1;
         self.progress = next;
         point(name, "after").with_context(problem)
+    }
+
+    /// Gives back the space that was set aside for the way back: from here on a full disk keeps nobody from noting what is
+    /// done.
+    pub fn free_ballast(&self) -> Result<()> {
+        durable::remove(&self.dirs.ballast())
     }
 
     /// Ends the operation: the journal and what belongs to it are gone.

@@ -161,6 +161,8 @@ pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome
             .into());
     }
     must_be_healthy(context, app, deployer.as_ref())?;
+    // It must be possible to come back to it.
+    deployer.prepared(&identity)?;
     note_adopted(context, app, &identity)?;
     Ok(Outcome::Adopted { identity })
 }

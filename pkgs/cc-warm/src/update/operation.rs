@@ -201,6 +201,18 @@ impl Operation<'_> {
             return Err(Setback::Released(Untrusted::new(error.to_string())));
         }
         let progress = self.progress();
+        // Where it was written down what docker showed, whatever it shows now instead is another's work; where the act was
+        // cut short before that, the identity has to do.
+        use EventName as E;
+        let written = match progress.last {
+            E::Stopping | E::Snapshotting | E::Snapshotted => progress.begun.generation.as_ref(),
+            E::Deployed | E::RollingBack | E::Restoring => progress.deployed.as_ref(),
+            _ => None,
+        };
+        let [before, now] = [progress.begun.generation.as_ref(), Some(&deployment.generation)];
+        if written.is_some() && now != written && now != before {
+            return Err(Setback::Released(Untrusted::new("it was changed by someone else meanwhile")));
+        }
         let ours = |identity: &Identity| {
             [progress.begun.from.as_ref(), Some(&progress.begun.to), progress.back_to()].contains(&Some(identity))
         };

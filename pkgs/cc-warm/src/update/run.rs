@@ -184,6 +184,8 @@ impl Run<'_> {
         if let Some(outcome) = self.not_healthy()? {
             return Ok(outcome);
         }
+        // It must be possible to come back to it.
+        self.deployer.prepared(&identity)?;
         let above = state.held.as_ref().is_some_and(|held| held.version <= identity.version);
         manual::note_adopted(self.context, self.app, &identity)?;
         if above {

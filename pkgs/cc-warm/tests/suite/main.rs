@@ -4,6 +4,7 @@
 
 mod crash;
 mod docs;
+mod failing;
 mod fixture;
 mod policy;
 mod process;
@@ -11,4 +12,5 @@ mod recipe;
 mod repository;
 mod screen;
 mod shutdown;
+mod signals;
 mod text;

@@ -26,14 +26,17 @@ impl AbraDeployer<'_> {
         self.set_up(release).map_err(DeployError::Failed)?;
         let compose = self.compose(release)?;
         self.name_images(&needs)?;
+        let running = self.services_now()?;
         let before: BTreeMap<String, String> =
-            self.services_now()?.iter().map(|service| (service.id.clone(), service.mark())).collect();
+            running.iter().map(|service| (service.id.clone(), service.mark())).collect();
+        let record = self.folder.read_record().map_err(DeployError::Failed)?;
+        let from = record.is_still(&running).map(|mark| mark.identity.clone());
         let at = self.clock.now();
         let announce = || -> Result<()> {
             // The version in it stays what it is until the new one is there.
             let text = self.kept_env(&release.env.digest())?;
             let now = self.env_text()?.unwrap_or_default();
-            let mut record = self.folder.read_record()?;
+            let mut record = record;
             record.under_way = Some(identity.clone());
             self.folder.write_record(&record)?;
             self.write_env(&dotenv::with_version_of(&text, &self.app.recipe, &now))?;
@@ -60,7 +63,7 @@ impl AbraDeployer<'_> {
                 (service.id.clone(), ServiceMark { mark, before })
             };
             let mut record = self.folder.read_record()?;
-            record.deployed = Some(Mark { identity, at, services: services.iter().map(mark).collect() });
+            record.deployed = Some(Mark { identity, from, at, services: services.iter().map(mark).collect() });
             record.under_way = None;
             self.folder.write_record(&record)
         };

@@ -31,7 +31,8 @@ impl AbraDeployer<'_> {
             DeployError::not_ready(anyhow!("docker does not answer: {}", said.trim()))
         })?;
         if let Some(why) = info.not_ready(None) {
-            return Err(DeployError::not_ready(anyhow!(Untrusted::new(why).terminal())));
+            let said = if output.status.success() { String::new() } else { last_line(&output.stderr) };
+            return Err(DeployError::not_ready(anyhow!("{}{said}", Untrusted::new(why).terminal())));
         }
         let node: Option<Node> = self.parsed::<Node>(self.docker.this_node())?.into_iter().next();
         match info.not_ready(Some(&node.unwrap_or_default())) {
@@ -157,6 +158,11 @@ impl AbraDeployer<'_> {
             }
         }
     }
+}
+
+fn last_line(stderr: &[u8]) -> String {
+    let said = Untrusted::from_bytes(stderr, 1000).terminal_lines();
+    said.trim().lines().last().map(|line| format!(": {line}")).unwrap_or_default()
 }
 
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<Vec<T>, DeployError> {

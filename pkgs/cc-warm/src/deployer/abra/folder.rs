@@ -139,6 +139,9 @@ pub(super) struct Record {
 pub(super) struct Mark {
     /// What it is.
     pub(super) identity: Identity,
+    /// What it took the place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<Identity>,
     /// When it began.
     pub(super) at: Timestamp,
     /// Its services, by id.

@@ -34,10 +34,14 @@ impl AbraDeployer<'_> {
     pub(super) fn identify(&self, services: &[Service], record: &Record) -> Result<Known, DeployError> {
         let stack = self.stack_name()?;
         let labels = swarm::labels(&stack, services);
+        // The swarm may have put back what it took the place of: then the labels say so.
         if let (Some(mark), Some(labels)) = (record.is_still(services), &labels)
-            && agrees(labels, &mark.identity, record, services)
+            && let Some(identity) = [Some(&mark.identity), mark.from.as_ref()]
+                .into_iter()
+                .flatten()
+                .find(|identity| says(labels, identity))
         {
-            return Ok(Known::Yes(mark.identity.clone()));
+            return Ok(Known::Yes(identity.clone()));
         }
         let Some(labels) = labels else {
             return Ok(unknown("no label", format!("no service bears the label `coop-cloud.{stack}.version`")));
@@ -57,19 +61,6 @@ impl AbraDeployer<'_> {
         };
         Ok(from_labels(&labels, dotenv::version(&text).as_deref(), &commit_of, &text))
     }
-}
-
-/// Whether a deployment that docker did not change since still says what it said: the swarm may have put it back.
-fn agrees(labels: &Labels, identity: &Identity, record: &Record, services: &[Service]) -> bool {
-    let put_back = services.iter().any(|service| {
-        service.was_rolled_back()
-            && record
-                .deployed
-                .as_ref()
-                .and_then(|mark| mark.services.get(&service.id))
-                .is_some_and(|known| known.mark != service.mark())
-    });
-    !put_back && says(labels, identity)
 }
 
 /// Whether the labels are those of a deployment of `identity`.

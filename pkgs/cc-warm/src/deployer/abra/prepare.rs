@@ -75,7 +75,8 @@ impl AbraDeployer<'_> {
         let said = self.act(self.abra.new_app(&self.app.recipe, self.domain(), self.place.server), lock);
         let path = self.env_path();
         match (self.laid().map_err(DeployError::Failed)?, said) {
-            (Some(text), _) => self.write_env(&text).map_err(DeployError::Failed),
+            // It will hold secrets.
+            (Some(text), _) => self.write_env_as(&text, Some(0o600)).map_err(DeployError::Failed),
             (None, Ok(())) => Err(DeployError::Failed(anyhow!("abra made no `{}`", path.display()))),
             (None, Err(error)) => Err(self.judge(error.context(format!("abra made no `{}`", path.display())))),
         }

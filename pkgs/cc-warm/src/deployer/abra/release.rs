@@ -197,7 +197,8 @@ impl AbraDeployer<'_> {
                     .iter()
                     .map(|service| (service.id.clone(), ServiceMark { mark: service.mark(), before: None }));
                 let at = self.clock.now();
-                record.deployed = Some(Mark { identity: identity.clone(), at, services: marks.collect() });
+                record.deployed =
+                    Some(Mark { identity: identity.clone(), from: None, at, services: marks.collect() });
                 record.under_way = None;
                 self.folder.write_record(&record)?;
             }

@@ -48,9 +48,8 @@ impl AbraDeployer<'_> {
 
     fn remove(&self, stack: &str, lock: &AppLock, deadline: Deadline) -> Result<(), DeployError> {
         if !self.services_now()?.is_empty() && self.folder.recipe(&self.app.recipe).join(".git").is_dir() {
-            let undeploy = self.abra.undeploy(self.domain()).deadline(deadline.left().min(Duration::from_mins(1)));
             // Whether it worked is seen below; what it could not do, docker does.
-            if let Err(error) = self.act(undeploy, lock) {
+            if let Err(error) = self.act(self.abra.undeploy(self.domain()), lock) {
                 tracing::warn!(app = %self.app.name, "abra did not undeploy it: {error:#}");
             }
         }

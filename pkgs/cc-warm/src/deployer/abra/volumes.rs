@@ -132,7 +132,11 @@ impl AbraDeployer<'_> {
             }
             Ok(others)
         };
-        if keeps_others().map_err(DeployError::Failed)? { Ok(()) } else { self.change(self.docker.remove_volume(name), lock) }
+        if keeps_others().map_err(DeployError::Failed)? {
+            Ok(())
+        } else {
+            self.change(self.docker.remove_volume(name), lock)
+        }
     }
 }
 

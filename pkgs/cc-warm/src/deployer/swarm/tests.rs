@@ -117,7 +117,8 @@ fn reads_the_labels_of_chaos_deployments_and_of_others() {
     assert_eq!((found.version.as_str(), found.chaos.as_deref()), ("1.0.0+1", Some("0123abcd")));
     assert_eq!(labels("other", &services), None);
     let service = |pairs: &[(&str, &str)]| {
-        let labels: BTreeMap<String, &str> = pairs.iter().map(|(key, value)| (format!("coop-cloud.s.{key}"), *value)).collect();
+        let labels: BTreeMap<String, &str> =
+            pairs.iter().map(|(key, value)| (format!("coop-cloud.s.{key}"), *value)).collect();
         vec![Service { spec: serde_json::json!({ "Name": "s_app", "Labels": labels }), ..Service::default() }]
     };
     for (pairs, chaos) in [
@@ -147,7 +148,7 @@ fn knows_what_a_service_uses() {
 #[test]
 fn a_docker_that_is_not_ready_says_nothing_of_an_app() {
     let ready = serde_json::json!({ "NodeID": "n", "LocalNodeState": "active", "ControlAvailable": true });
-    let info = |swarm: Value| serde_json::from_value::<Info>(serde_json::json!({ "Swarm": swarm })).unwrap();
+    let info = |swarm: Value| serde_json::from_value::<Info>(serde_json::json!({ "ServerVersion": "28", "Swarm": swarm })).unwrap();
     let node = |state: &str| Node { status: NodeStatus { state: state.to_owned() }, ..Node::default() };
     assert_eq!(info(ready.clone()).not_ready(Some(&node("ready"))), None);
     assert!(info(ready).not_ready(Some(&node("down"))).unwrap().contains("`down`"));
@@ -157,7 +158,10 @@ fn a_docker_that_is_not_ready_says_nothing_of_an_app() {
         (serde_json::json!({ "LocalNodeState": "locked" }), "locked"),
         (serde_json::json!({ "LocalNodeState": "error", "Error": "x" }), "`error`: x"),
         (serde_json::json!({ "LocalNodeState": "active" }), "no manager"),
-        (serde_json::json!({ "LocalNodeState": "active", "ControlAvailable": true, "Error": "no leader" }), "no leader"),
+        (
+            serde_json::json!({ "LocalNodeState": "active", "ControlAvailable": true, "Error": "no leader" }),
+            "no leader",
+        ),
         (serde_json::json!({}), "not part of a swarm"),
     ] {
         let why = info(swarm.clone()).not_ready(Some(&node("ready"))).unwrap();
@@ -165,6 +169,9 @@ fn a_docker_that_is_not_ready_says_nothing_of_an_app() {
     }
     let down: Info = serde_json::from_value(serde_json::json!({ "ServerErrors": ["Cannot connect"] })).unwrap();
     assert!(down.not_ready(None).unwrap().contains("Cannot connect"));
+    // docker 28 says it on stderr, and prints an object full of nothing.
+    let nothing: Info = serde_json::from_value(serde_json::json!({ "Swarm": { "LocalNodeState": "" } })).unwrap();
+    assert_eq!(nothing.not_ready(None).unwrap(), "docker does not answer");
 }
 
 #[test]
