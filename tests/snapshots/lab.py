@@ -72,10 +72,11 @@ def scratch():
 
 
 def program():
-    """cc-warm with fault points, which the step that runs us has built."""
-    found = os.environ.get("CC_WARM")
-    if not found or not os.access(found, os.X_OK):
-        sys.exit("error: CC_WARM names no program\nhint: run it by its step in tests/steps, or set CC_WARM")
+    """cc-warm with fault points."""
+    built = os.path.join(os.path.dirname(__file__), "../../pkgs/cc-warm/target/debug/cc-warm")
+    found = os.path.realpath(os.environ.get("CC_WARM", built))
+    if not os.access(found, os.X_OK):
+        sys.exit(f"error: `{found}` is no program\nhint: cargo build --manifest-path pkgs/cc-warm/Cargo.toml --features fault-points")
     return found
 
 

@@ -8,7 +8,7 @@ metadata there is, with or without its data.
 
 The points are those that the operation passes; none is listed here.
 
-  powercut.py [--kind ext4] [--scenario back] [--only N] [--keep] [--jobs N]      (CC_WARM names the program)
+  powercut.py [--kind ext4] [--scenario back] [--only N] [--keep] [--jobs N]      (CC_WARM names another program than the built one)
 """
 
 import argparse
