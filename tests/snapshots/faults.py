@@ -16,6 +16,7 @@ The points are those that the operation passes; none is listed here.
 """
 
 import argparse
+import collections
 import concurrent.futures
 import json
 import os
@@ -41,10 +42,10 @@ ON = {
     "shutdown": [("ext4", "back"), ("xfs", "back")],
     "system": [("ext4", "back")],
 }
-# The system calls by which data, names and durability come about, and how many of each are tried.
+# The system calls by which data, names and durability come about,, and by which they are read.
 CALLS = ("openat2", "write", "pwrite64", "copy_file_range", "ioctl", "mkdirat", "mknodat", "symlinkat", "linkat", "fchown",
          "fchownat", "fchmod", "fsetxattr", "utimensat", "ftruncate", "fallocate", "fsync", "syncfs", "renameat2", "renameat",
-         "rename", "unlinkat", "getdents64", "statx", "read", "pread64")
+         "rename", "unlinkat", "getdents64", "read", "pread64")
 
 
 class Cell:
@@ -111,6 +112,10 @@ class Cell:
     def go_on(self):
         """Lets it go on to its end."""
         os.kill(self.child.pid, signal.SIGCONT)
+        return self.ended()
+
+    def ended(self):
+        """How the command ended, once it has."""
         limit = time.monotonic() + 45
         while True:
             pid, status = os.waitpid(self.child.pid, os.WNOHANG)
@@ -161,6 +166,22 @@ def points(kind, scenario, folder, program):
     ran.expect(SCENARIOS[scenario]["exit"])
     with open(trace) as file:
         return file.read().splitlines()
+
+
+def counts(kind, scenario, folder, program):
+    """How often each of the system calls comes, in the thread in which it comes most."""
+    cell = Cell(kind, scenario, folder, program)
+    argv = ["strace", "-D", "-f", "-qqq", "-o", f"{cell.store}/calls", "-e", f"trace={','.join(CALLS)}", "-e", "signal=none",
+            *cell.sandbox.command(SCENARIOS[scenario]["words"])]
+    cell.said = open(f"{cell.store}/said", "w+b")
+    cell.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=cell.said, stderr=cell.said,
+                                  env={"PATH": os.environ["PATH"]})
+    cell.ended().expect(SCENARIOS[scenario]["exit"])
+    most = collections.Counter()
+    with open(f"{cell.store}/calls", errors="replace") as file:
+        for (thread, call), times in collections.Counter(re.findall(r"^(\d+) +(\w+)\(", file.read(), re.M)).items():
+            most[call] = max(most[call], times)
+    return most
 
 
 def error(kind, scenario, point, nth, action, folder, program):
@@ -238,22 +259,15 @@ def system(kind, scenario, call, nth, action, folder, program):
     """`strace` injects it; it counts a thread's calls, so that all threads of a copy meet it."""
     cell = Cell(kind, scenario, folder, program)
     what = "signal=KILL" if action == "kill" else f"error={action.upper()}"
-    argv = ["strace", "-f", "-qqq", "-o", f"{cell.store}/calls", "-e", f"trace={call}", "-e", "signal=none",
+    # As a grandchild: the command itself is ours, and strace stays with the app.
+    argv = ["strace", "-D", "-f", "-qqq", "-o", f"{cell.store}/calls", "-e", f"trace={call}", "-e", "signal=none",
             "-e", f"inject={call}:{what}:when={nth}", *cell.sandbox.command(SCENARIOS[scenario]["words"])]
-    with open(f"{cell.store}/said", "w+b") as said:
-        done = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env={"PATH": os.environ["PATH"]},
-                                start_new_session=True)
-        # strace stays for as long as any child does, also the app's supervisor: the command is over before.
-        limit = time.monotonic() + 45
-        while done.poll() is None and any(name == "cc-warm" and is_command(pid) for pid, _, name in lab.processes()):
-            if time.monotonic() > limit:
-                said.seek(0)
-                raise lab.Failure(f"it hung:\n{said.read().decode(errors='backslashreplace')}")
-            time.sleep(0.02)
-        said.seek(0)
-        ran = Ran(SCENARIOS[scenario]["words"], f"{call} {nth} {action}", None, said.read())
+    cell.said = open(f"{cell.store}/said", "w+b")
+    cell.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=cell.said, stderr=cell.said,
+                                  env={"PATH": os.environ["PATH"]})
+    ran = cell.ended()
     with open(f"{cell.store}/calls", errors="replace") as file:
-        if "INJECTED" not in file.read() and action != "kill":
+        if "INJECTED" not in file.read() and ran.code != -signal.SIGKILL:
             return "not reached"
     # What strace had a hand on is gone, and with it, its faults.
     cell.reboot()
@@ -261,15 +275,7 @@ def system(kind, scenario, call, nth, action, folder, program):
     return cell.settle(ran)
 
 
-def is_command(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"--config" in file.read().split(b"\0")
-    except OSError:
-        return False
-
-
-TASKS = {name: globals()[name] for name in ("prepare", "points", *FAULTS)}
+TASKS = {name: globals()[name] for name in ("prepare", "points", "counts", *FAULTS)}
 
 
 def about_data(point):
@@ -297,12 +303,19 @@ def cases(fault, passed):
     elif fault == "shutdown":
         for point, nth in data + journal:
             yield from ({"point": point, "nth": nth, "flush": flush} for flush in (False, True))
-    elif fault == "system":
-        for call in CALLS:
-            for nth in (1, 2, 3, 5, 8, 13, 21, 34, 55):
-                yield from ({"call": call, "nth": nth, "action": action} for action in ("eio", "enospc", "kill"))
     else:
         yield from ({"point": point, "nth": nth} for point, nth in data + journal)
+
+
+def system_cases(most, thorough):
+    """Each system call that comes, ever more seldom, failing in turn in each way, or in all ways."""
+    turn = 0
+    for call in CALLS:
+        for nth in sorted({1, most[call], *(n for n in (2, 4, 8, 16, 32, 64, 128) if n < most[call])} if most.get(call) else ()):
+            ways = ("eio", "enospc", "kill")
+            for action in ways if thorough else (ways[turn % 3],):
+                yield {"call": call, "nth": nth, "action": action}
+            turn += 1
 
 
 def main():
@@ -311,6 +324,7 @@ def main():
     parser.add_argument("--scenario", action="append", choices=SCENARIOS)
     parser.add_argument("--fault", action="append", choices=FAULTS)
     parser.add_argument("--match", default="", help="only cases whose description matches")
+    parser.add_argument("--thorough", action="store_true", help="system calls: every way to fail at each, not one in turn")
     parser.add_argument("--jobs", type=int, default=3 * (os.cpu_count() or 1))
     args = parser.parse_args()
     why = lab.skip_reason()
@@ -343,9 +357,14 @@ def main():
                      if kind in kinds and scenario in (args.scenario or SCENARIOS)]
             traced = {pair: pool.submit(attempt, "points", kind=pair[0], scenario=pair[1])
                       for pair in sorted({pair[1:] for pair in pairs})}
+            calls = {pair: pool.submit(attempt, "counts", kind=pair[1], scenario=pair[2]) for pair in pairs if pair[0] == "system"}
             running = {}
             for fault, kind, scenario in pairs:
-                for case in cases(fault, traced[kind, scenario].result()):
+                if fault == "system":
+                    found = system_cases(calls[fault, kind, scenario].result(), args.thorough)
+                else:
+                    found = cases(fault, traced[kind, scenario].result())
+                for case in found:
                     name = f"{fault} on {kind}, {scenario}: " + ", ".join(str(value) for value in case.values())
                     if re.search(args.match, name):
                         running[pool.submit(attempt, fault, kind=kind, scenario=scenario, **case)] = name
@@ -364,7 +383,7 @@ def main():
     for fault, ways in ended.items():
         print(f"  {fault}: " + ", ".join(f"{len(names)} {how}" for how, names in sorted(ways.items())))
         for how, names in ways.items():
-            if how.startswith("stuck"):
+            if how.startswith("stuck") or how == "settled after 101":
                 print("".join(f"    {how}: {name}\n" for name in names), end="")
     for failure in failures[:40]:
         print("FAILED:", failure.splitlines()[0])
