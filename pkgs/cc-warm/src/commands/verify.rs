@@ -21,7 +21,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::look(global)?;
     let mut rows = Vec::new();
     for app in session.select(&args.apps)? {
-        for snapshot in Store::new(&session.host.dirs, &app).list()? {
+        for snapshot in Store::new(&session.host.dirs, &app).list()?.snapshots {
             println!("{app}: snapshot {} of {}", snapshot.id, snapshot.tag.identity);
             rows.push(snapshot);
         }

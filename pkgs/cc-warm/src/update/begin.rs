@@ -10,6 +10,7 @@ use super::outcome::Outcome;
 use super::saga::{Begun, Kind};
 use crate::config::App;
 use crate::deployer::{Deployer, Known, Observed, Release};
+use crate::downtime::Stopwatch;
 use crate::health::Continuity;
 use crate::identity::Identity;
 use crate::lock::AppLock;
@@ -75,8 +76,7 @@ impl Start<'_> {
             journal,
             narrator: self.context.narrator,
             restoring: self.restoring,
-            stopped_at: None,
-            downtime: None,
+            watch: Stopwatch::default(),
         };
         if let Err(error) = operation.run(self.to) {
             // At the first record nothing is touched, so nothing must be left to settle.

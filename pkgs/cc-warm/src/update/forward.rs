@@ -1,6 +1,8 @@
 //! The way forward: stop, snapshot, deploy, healthy, the same as before, committed. Whatever fails after the first event
 //! turns into the way back.
 
+use std::time::Instant;
+
 use anyhow::{Result, anyhow};
 
 use super::operation::{Operation, Setback};
@@ -98,23 +100,29 @@ impl Operation<'_> {
             operation: self.id().to_owned(),
             unclean: stopped == Stopped::Killed,
         };
-        let snapshot = self.store.take(id, &volumes, &tag, None, &())?;
+        let env = self.deployer.prepared(&tag.identity).map_err(Setback::from)?.env;
+        let (snapshot, spent) = self.store.take(id, &volumes, &tag, &env, &())?;
+        self.watch.add(spent.copy, |parts| &mut parts.copy);
+        self.watch.add(spent.verify, |parts| &mut parts.verify);
+        self.watch.add(spent.sync, |parts| &mut parts.sync);
         self.must_be_gone()?;
         fault::point("act.promote").map_err(anyhow::Error::from)?;
-        self.store.promote(&snapshot.id)?;
+        self.store.promote(&snapshot.id, self.host.clock.now())?;
         Ok(())
     }
 
     fn deploy_target(&mut self, target: &Release) -> Result<(), Setback> {
         self.must_be_ours()?;
         self.write(&Event::Deploying)?;
+        let since = Instant::now();
         let generation = self.deploy(target).map_err(|error| match error {
             DeployError::NotReady(error) => Setback::NotReady(error),
             DeployError::Failed(error) => {
                 Setback::Back(Cause::Failed, Untrusted::new(format!("it could not be deployed: {error:#}")))
             }
         })?;
-        self.note_running();
+        self.watch.add(since.elapsed(), |parts| &mut parts.start);
+        self.watch.running();
         Ok(self.write(&Event::Deployed { generation })?)
     }
 

@@ -1,5 +1,6 @@
 //! One operation on an app, as it is performed: what every act needs, and the acts that both ways share.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -8,6 +9,7 @@ use super::journal::Journal;
 use super::saga::{Cause, Event, EventName, Progress};
 use crate::config::App;
 use crate::deployer::{DeployError, Deployer, Known, Observed, Release, Stopped};
+use crate::downtime::Stopwatch;
 use crate::error::{Exit, Problem};
 use crate::health::{self, Rules, Verdict, Watch};
 use crate::host::Host;
@@ -15,9 +17,9 @@ use crate::identity::Identity;
 use crate::lock::AppLock;
 use crate::snapshot::{SnapshotId, Store};
 use crate::sys::clock::Deadline;
-use crate::sys::fault;
 use crate::sys::signals::Interrupt;
 use crate::sys::untrusted::Untrusted;
+use crate::sys::{fault, procfs};
 
 /// A stop that takes longer is not believed any more.
 const STOP_DEADLINE: Duration = Duration::from_mins(5);
@@ -78,10 +80,8 @@ pub struct Operation<'a> {
     pub narrator: &'a dyn Narrator,
     /// The snapshot that a restore by hand was asked for.
     pub restoring: Option<SnapshotId>,
-    /// Since when the app is down, if this process stopped it.
-    pub stopped_at: Option<Instant>,
-    /// For how long it was down.
-    pub downtime: Option<Duration>,
+    /// For how long the app is down, as far as this process sees it.
+    pub watch: Stopwatch,
 }
 
 impl Operation<'_> {
@@ -130,7 +130,8 @@ impl Operation<'_> {
         if !matches!(&left, Ok(left) if left.is_empty()) {
             self.say("stopping");
         }
-        self.stopped_at.get_or_insert_with(Instant::now);
+        self.watch.stopped();
+        let since = Instant::now();
         let stopped = self
             .patiently(|| {
                 fault::point("act.stop").map_err(DeployError::failed)?;
@@ -141,15 +142,19 @@ impl Operation<'_> {
                 DeployError::Failed(error) => Setback::Broken(error.context("the app could not be stopped")),
             })?;
         self.must_be_gone()?;
+        self.watch.add(since.elapsed(), |parts| &mut parts.stop);
         Ok(stopped)
     }
 
     /// Fails unless nothing of the app exists and nobody uses its volumes: the condition of every snapshot and restore.
     pub fn must_be_gone(&self) -> Result<(), Setback> {
-        let left = self.patiently(|| self.deployer.remains()).map_err(|error| match error {
-            DeployError::NotReady(error) => Setback::NotReady(error),
-            DeployError::Failed(error) => Setback::Broken(error),
-        })?;
+        let mut left = self.patiently(|| self.deployer.remains()).map_err(Setback::from)?;
+        if left.is_empty() {
+            // Whatever the deployer knows: nobody may have the data open, mapped, or mounted.
+            let volumes = self.patiently(|| self.deployer.volumes()).map_err(Setback::from)?;
+            let folders: Vec<PathBuf> = volumes.into_iter().map(|volume| volume.dir).collect();
+            left = procfs::users_of(&folders);
+        }
         if left.is_empty() {
             return Ok(());
         }

@@ -13,6 +13,7 @@ use super::saga::{Cause, Event, EventName};
 use crate::config::names::AppName;
 use crate::deployer;
 use crate::deployer::{Convergence, Known, Observed};
+use crate::downtime::Stopwatch;
 use crate::error::Exit;
 use crate::lock::AppLock;
 use crate::snapshot::Store;
@@ -47,8 +48,7 @@ pub fn settle(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<O
         journal,
         narrator: context.narrator,
         restoring: None,
-        stopped_at: None,
-        downtime: None,
+        watch: Stopwatch::default(),
     };
     if !matches!(plan, Plan::Finish | Plan::LeaveStuck) {
         let progress = operation.progress();

@@ -130,7 +130,7 @@ fn what_went_back_is_never_committed_and_terminal_events_end_it() {
 #[test]
 fn a_stop_is_an_obligation() {
     for (progress, path) in reachable() {
-        let plan = plan(&progress);
+        let plan = plan(progress);
         if path.contains(&EventName::Stopping) {
             assert_ne!(plan, Plan::Close, "{path:?}");
         }
@@ -143,7 +143,7 @@ fn the_first_event_of_every_plan_is_legal_where_it_is_made() {
     for (progress, path) in reachable() {
         let back = || Event::RollingBack { cause: Cause::Interrupted, reason: Untrusted::new("x") };
         let can = |event: Event| progress.clone().apply(event).is_ok();
-        let fits = match plan(&progress) {
+        let fits = match plan(progress) {
             Plan::Close | Plan::Finish | Plan::LeaveStuck => true,
             Plan::StartPrior => {
                 can(back()) || can(Event::Redeploying) || (can(Event::RolledBack) && progress.begun.from.is_none())
@@ -156,7 +156,7 @@ fn the_first_event_of_every_plan_is_legal_where_it_is_made() {
             Plan::Commit => can(Event::Committed),
             Plan::StuckAgain => can(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed }),
         };
-        assert!(fits, "{path:?}: {:?}", plan(&progress));
+        assert!(fits, "{path:?}: {:?}", plan(progress));
     }
 }
 
@@ -165,7 +165,7 @@ fn recovery_is_as_the_design_says() {
     let mut table: BTreeSet<(EventName, bool, String)> = BTreeSet::new();
     for (progress, _) in reachable() {
         if progress.begun.kind == Kind::Update && progress.begun.stateful {
-            table.insert((progress.last, progress.touched, format!("{:?}", plan(&progress))));
+            table.insert((progress.last, progress.touched, format!("{:?}", plan(progress))));
         }
     }
     let text: String = table
