@@ -147,13 +147,18 @@ class Sandbox:
     def app_dir(self):
         return f"{self.state}/apps/{APP}"
 
+    def snapshot_id(self, name="current"):
+        """The snapshot that is kept by this name."""
+        with open(f"{self.app_dir}/snapshots/generations.json") as file:
+            kept = json.load(file)[name]
+        return kept["id"] if isinstance(kept, dict) else kept
+
     def snapshot_tree(self, name="current"):
-        """Where the volume's copy lies in a snapshot."""
-        base, volume = f"{self.app_dir}/snapshots/{name}", os.path.basename(self.volume)
-        for tree in (f"{base}/volumes/{volume}", f"{base}/{volume}"):
-            if os.path.isdir(tree):
-                return tree
-        raise lab.Failure(f"no snapshot `{name}`: " + repr(sorted(os.listdir(f"{self.app_dir}/snapshots"))))
+        """Where the volume's copy lies in the snapshot that is kept by this name."""
+        tree = f"{self.app_dir}/snapshots/{self.snapshot_id(name)}/volumes/{os.path.basename(self.volume)}"
+        if not os.path.isdir(tree):
+            raise lab.Failure(f"no snapshot `{name}`: " + repr(sorted(os.listdir(f"{self.app_dir}/snapshots"))))
+        return tree
 
     def journal(self):
         try:
