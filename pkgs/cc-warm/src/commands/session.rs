@@ -1,10 +1,11 @@
 //! What most commands open first: configuration, host, recipes, outbox, and the voice on stderr.
 
-use std::io::{IsTerminal, Write};
-use std::time::Instant;
+use std::io::Write;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+
+pub use super::voice::Voice;
 
 use crate::alert::routes::Routes;
 use crate::alert::{Options, Outbox};
@@ -21,7 +22,6 @@ use crate::sys::durable;
 use crate::sys::notify;
 use crate::sys::signals::Interrupt;
 use crate::update::context::Context;
-use crate::update::operation::Narrator;
 use crate::update::outcome::Outcome;
 
 /// An opened configuration and what goes with it.
@@ -196,32 +196,6 @@ pub fn print_json<T: Serialize>(value: &T) -> Result<()> {
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
     Ok(())
-}
-
-/// Tells on stderr what happens to one app: with the elapsed time on a terminal, plain lines elsewhere.
-pub struct Voice {
-    app: String,
-    since: Instant,
-    timed: bool,
-}
-
-impl Voice {
-    /// The voice of `app`.
-    #[must_use]
-    pub fn of(app: &AppName) -> Self {
-        Self { app: app.to_string(), since: Instant::now(), timed: std::io::stderr().is_terminal() }
-    }
-}
-
-impl Narrator for Voice {
-    fn say(&self, text: &str) {
-        notify::status(&format!("{}: {text}", self.app));
-        if self.timed {
-            eprintln!("{}: [{:6.1} s] {text}", self.app, self.since.elapsed().as_secs_f32());
-        } else {
-            eprintln!("{}: {text}", self.app);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,27 +1,49 @@
 //! Snapshots of volumes: where they lie, how they change places with live data, and how they go.
 
 pub mod beneath;
+pub mod catalog;
+mod content;
+mod copies;
+mod crew;
+mod data;
 pub mod descent;
+pub mod entry;
 mod exchange;
+pub mod flags;
 mod garbage;
 mod generations;
+mod links;
+mod make;
 mod measure;
+pub mod meter;
+pub mod moment;
 pub mod names;
 mod placeholder;
+pub mod predecessor;
 mod preflight;
 mod record;
+mod report;
+pub mod restore;
+pub mod scrub;
 mod store;
 #[cfg(test)]
 mod store_tests;
-mod take;
+pub mod take;
+mod take_entry;
+pub mod takeover;
 mod tidy;
 mod trash;
+pub mod tree;
+pub mod verify;
+mod xattrs;
 
+pub use self::copies::Spent;
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
-pub use self::preflight::Preflight;
+pub use self::measure::Totals;
+pub use self::preflight::{FileSystem, Preflight, VolumeNeed, bytes};
 pub use self::record::{Copied, Snapshot, SnapshotId, Tag, Volume};
+pub use self::report::Reporter;
 pub use self::store::{Listing, Role, Store, Unreadable};
-pub use self::take::Spent;
 pub use self::tidy::{Kept, Rules};
 
 /// Told how far a copy is.

@@ -1,26 +1,17 @@
 //! The names in a folder, in one block of memory, sorted by their bytes.
 
-use rustix::fs::FileType;
-
-/// Names with the kind that the listing gave.
+/// Names.
 #[derive(Debug, Default)]
 pub struct Names {
     bytes: Vec<u8>,
-    spans: Vec<Span>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    start: usize,
-    length: u16,
-    kind: FileType,
+    spans: Vec<(usize, u16)>,
 }
 
 impl Names {
-    /// Adds one.
-    pub fn push(&mut self, name: &[u8], kind: FileType) {
+    /// Adds one (of at most 64 KiB; file systems allow 255 bytes).
+    pub fn push(&mut self, name: &[u8]) {
         let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
-        self.spans.push(Span { start: self.bytes.len(), length, kind });
+        self.spans.push((self.bytes.len(), length));
         self.bytes.extend_from_slice(&name[..usize::from(length)]);
     }
 
@@ -44,16 +35,16 @@ impl Names {
 
     /// The one at `index`.
     #[must_use]
-    pub fn get(&self, index: usize) -> Option<(&[u8], FileType)> {
-        self.spans.get(index).map(|span| (slice(&self.bytes, *span), span.kind))
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        self.spans.get(index).map(|span| slice(&self.bytes, *span))
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], FileType)> {
-        self.spans.iter().map(|span| (slice(&self.bytes, *span), span.kind))
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.spans.iter().map(|span| slice(&self.bytes, *span))
     }
 }
 
-fn slice(bytes: &[u8], span: Span) -> &[u8] {
-    &bytes[span.start..span.start + usize::from(span.length)]
+fn slice(bytes: &[u8], (start, length): (usize, u16)) -> &[u8] {
+    &bytes[start..start + usize::from(length)]
 }

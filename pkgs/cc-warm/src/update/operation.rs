@@ -15,7 +15,7 @@ use crate::health::{self, Rules, Verdict, Watch};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{SnapshotId, Store};
+use crate::snapshot::{Reporter, SnapshotId, Store};
 use crate::sys::clock::Deadline;
 use crate::sys::signals::Interrupt;
 use crate::sys::untrusted::Untrusted;
@@ -27,7 +27,7 @@ const STOP_DEADLINE: Duration = Duration::from_mins(5);
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Tells what happens, a line an event, to whoever watches.
-pub trait Narrator {
+pub trait Narrator: Reporter {
     /// `text` has just begun or happened.
     fn say(&self, text: &str);
 }
