@@ -18,7 +18,6 @@ mod measure;
 pub mod meter;
 pub mod moment;
 pub mod names;
-mod placeholder;
 pub mod predecessor;
 mod preflight;
 mod record;
@@ -37,15 +36,11 @@ pub mod tree;
 pub mod verify;
 mod xattrs;
 
-pub use self::copies::Spent;
+pub use self::copies::{Order, Spent, Staged, Work};
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
 pub use self::measure::Totals;
 pub use self::preflight::{FileSystem, Preflight, VolumeNeed, bytes};
-pub use self::record::{Copied, Snapshot, SnapshotId, Tag, Volume};
+pub use self::record::{Snapshot, SnapshotId, Tag, Volume, VolumeCopy};
 pub use self::report::Reporter;
 pub use self::store::{Listing, Role, Store, Unreadable};
 pub use self::tidy::{Kept, Rules};
-
-/// Told how far a copy is.
-pub trait Progress {}
-impl Progress for () {}

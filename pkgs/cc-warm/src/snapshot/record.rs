@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::measure::Totals;
+use super::tree::Copied;
 use crate::config::names::AppName;
 use crate::identity::Identity;
 use crate::sys::{durable, random};
@@ -114,7 +116,10 @@ pub struct Snapshot {
     /// What it is of.
     pub tag: Tag,
     /// Its volumes, sorted by name.
-    pub volumes: Vec<Copied>,
+    pub volumes: Vec<VolumeCopy>,
+    /// How many snapshots before it in a row took something over.
+    #[serde(default)]
+    pub since_full: u32,
     /// Fields of newer programs.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -122,14 +127,58 @@ pub struct Snapshot {
 
 /// One volume's copy in a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Copied {
+#[serde(rename_all = "camelCase")]
+pub struct VolumeCopy {
     /// The volume's name.
     pub name: String,
     /// The folder that held its data when it was copied.
     pub dir: PathBuf,
+    /// Entries, the top and sockets among them.
+    pub entries: u64,
+    /// Bytes of content, holes left out.
+    pub bytes: u64,
+    /// Bytes that had to be written.
+    pub written: u64,
+    /// Files that share their content with the live data's.
+    pub reflinked: u64,
+    /// Files that were taken over from the snapshot before.
+    pub taken_over: u64,
+    /// Sockets, which were left out.
+    pub sockets: u64,
+    /// Entries of which the file system of the snapshots cannot have all flags, the project or the like.
+    pub lessened: u64,
+    /// What was made of the snapshot before, in words.
+    pub takeover: String,
+    /// Checksum of what was recorded of it.
+    pub sum: String,
     /// Fields of newer programs.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
+}
+
+impl VolumeCopy {
+    pub(super) fn of(volume: &Volume, copied: Copied) -> Self {
+        Self {
+            name: volume.name.clone(),
+            dir: volume.dir.clone(),
+            entries: copied.entries,
+            bytes: copied.bytes,
+            written: copied.written,
+            reflinked: copied.reflinked,
+            taken_over: copied.taken_over,
+            sockets: copied.sockets,
+            lessened: copied.lessened,
+            takeover: copied.takeover.to_string(),
+            sum: copied.sum,
+            unknown: Map::new(),
+        }
+    }
+
+    /// How much it is.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals { entries: self.entries, bytes: self.bytes }
+    }
 }
 
 impl Snapshot {

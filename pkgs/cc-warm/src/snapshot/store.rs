@@ -19,6 +19,9 @@ use crate::identity::Env;
 use crate::sys::dirs::Dirs;
 use crate::sys::{durable, fault};
 
+/// In a snapshot's folder, if something is wrong with it.
+const DAMAGED: &str = "damaged.json";
+
 /// The snapshots of one app.
 #[derive(Debug)]
 pub struct Store {
@@ -139,6 +142,18 @@ impl Store {
         all.snapshots.sort_by(|a, b| (a.tag.taken_at, &a.id).cmp(&(b.tag.taken_at, &b.id)));
         all.unreadable.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(all)
+    }
+
+    /// Whether `verify` found something wrong with the snapshot `id`.
+    #[must_use]
+    pub fn is_damaged(&self, id: &SnapshotId) -> bool {
+        self.folder(id).join(DAMAGED).exists()
+    }
+
+    /// Notes that it did, or does not any more. Nothing is taken over from a damaged one.
+    pub fn note_damage(&self, id: &SnapshotId, problems: &[String]) -> Result<()> {
+        let path = self.folder(id).join(DAMAGED);
+        if problems.is_empty() { durable::remove(&path) } else { durable::replace_json(&path, &problems) }
     }
 
     /// Begins the snapshot `id`: the folder that is filled.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::copies::{Order, Spent, Work};
 use super::record::{Snapshot, SnapshotId, Tag, Volume};
 use super::store::{Role, Store};
 use super::tidy::Rules;
@@ -12,6 +13,7 @@ use super::{exchange, garbage};
 use crate::config::duration::Span;
 use crate::identity::Env;
 use crate::sys::dirs::Dirs;
+use crate::sys::signals::Interrupt;
 use crate::update::saga::samples;
 
 struct Place {
@@ -41,7 +43,7 @@ impl Place {
             operation: "op".to_owned(),
             unclean: false,
         };
-        self.store.take(&SnapshotId::new(id), &self.volumes, &tag, &Env::default(), &()).unwrap().0
+        take(self, id, &tag).unwrap().0
     }
 
     fn take_and_promote(&self, id: &str, now: Timestamp) {
@@ -72,6 +74,16 @@ impl Place {
         fs::write(path.join("file"), operation).unwrap();
         path
     }
+}
+
+fn work() -> Work<'static> {
+    static NEVER: std::sync::LazyLock<Interrupt> = std::sync::LazyLock::new(Interrupt::never);
+    Work { reporter: &(), interrupt: &NEVER }
+}
+
+fn take(place: &Place, id: &str, tag: &Tag) -> anyhow::Result<(Snapshot, Spent)> {
+    let (id, env) = (SnapshotId::new(id), Env::default());
+    place.store.take(Order { id: &id, volumes: &place.volumes, tag, env: &env, staged: None }, work())
 }
 
 fn at(days: i64) -> Timestamp {
@@ -189,8 +201,7 @@ fn with_names_that_cannot_be_read_nothing_is_taken_or_deleted() {
         assert!(format!("{:#}", errors[0]).contains("generations.json"), "{errors:?}");
         assert!(place.store.dir.join(".new-half").exists() && place.manifest("one").exists());
         let tag = place.store.get(&SnapshotId::new("one")).unwrap().unwrap().tag;
-        let id = SnapshotId::new("two");
-        place.store.take(&id, &place.volumes, &tag, &Env::default(), &()).unwrap_err();
+        take(&place, "two", &tag).unwrap_err();
         place.store.promote(&SnapshotId::new("one"), at(0)).unwrap_err();
         assert_eq!(text(&names), content);
     }
@@ -268,7 +279,7 @@ fn what_is_built_is_private_and_an_earlier_attempt_is_not_built_upon() {
     fs::create_dir_all(folder.join("_data")).unwrap();
     fs::write(folder.join("_data/leftover"), "x").unwrap();
     fs::write(place.volumes[0].data().join("file"), "changed").unwrap();
-    let exchanges = place.store.build(&snapshot.id, &place.volumes, "op", &()).unwrap();
+    let exchanges = place.store.build(&snapshot.id, &place.volumes, "op", work()).unwrap();
     assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     assert!(!folder.join("_data/leftover").exists());
     exchanges[0].perform(&place.volumes[0], "op").unwrap();

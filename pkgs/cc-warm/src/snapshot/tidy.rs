@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::garbage::{self, Beside, Failed};
 use super::generations::Generations;
-use super::record::{Copied, Volume};
+use super::record::{Volume, VolumeCopy};
 use super::store::{Store, names_in};
 use super::{measure, trash};
 use crate::config::duration::Span;
@@ -132,6 +132,14 @@ impl Store {
         Ok(())
     }
 
+    /// Deletes staging copies.
+    #[must_use]
+    pub fn discard_staging(&self) -> Vec<anyhow::Error> {
+        let names = names_in(&self.dir).unwrap_or_default();
+        let staging = names.iter().filter(|name| name.starts_with(garbage::STAGING));
+        staging.filter_map(|name| trash::delete(&self.dir.join(name)).err()).collect()
+    }
+
     /// Deletes what is in the trash: this app's part of it, and what lies beside `volumes`.
     #[must_use]
     pub fn empty_trash(&self, volumes: &[Volume]) -> Vec<anyhow::Error> {
@@ -155,7 +163,7 @@ impl Store {
     /// The volumes themselves stay. What could not be done is told.
     pub fn forget(&self) -> Result<Vec<anyhow::Error>> {
         let listing = self.list()?;
-        let volume = |copied: &Copied| Volume { name: copied.name.clone(), dir: copied.dir.clone() };
+        let volume = |copy: &VolumeCopy| Volume { name: copy.name.clone(), dir: copy.dir.clone() };
         let mut volumes: Vec<Volume> = listing.snapshots.iter().flat_map(|s| s.volumes.iter().map(volume)).collect();
         volumes.sort_by(|a, b| a.dir.cmp(&b.dir));
         volumes.dedup();

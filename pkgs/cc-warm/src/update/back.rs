@@ -11,7 +11,7 @@ use super::operation::{Operation, Setback};
 use super::saga::{Cause, Event, EventName, Kind};
 use crate::deployer::DeployError;
 use crate::health::{Rules, Verdict};
-use crate::snapshot::{Exchange, ExchangeError, Volume};
+use crate::snapshot::{Exchange, ExchangeError, Volume, Work};
 use crate::state::{AppState, Interrupted, Rejected};
 use crate::sys::fault;
 use crate::sys::signals::Interrupt;
@@ -116,7 +116,9 @@ impl Operation<'_> {
         }
         let rest: Vec<Volume> =
             volumes.iter().filter(|v| !announced.iter().any(|known| known.volume == v.name)).cloned().collect();
-        for exchange in self.store.build(&id, &rest, &operation, &())? {
+        // Nobody may interrupt an app's way back.
+        let work = Work { reporter: self.narrator, interrupt: &Interrupt::never() };
+        for exchange in self.store.build(&id, &rest, &operation, work)? {
             self.must_be_gone()?;
             self.write(&Event::Exchanging(exchange.clone())).context(JournalFailed)?;
             Self::exchange(&exchange, &volumes, &operation)?;

@@ -14,7 +14,7 @@ use crate::downtime::Stopwatch;
 use crate::health::Continuity;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{SnapshotId, Store};
+use crate::snapshot::{SnapshotId, Staged, Store};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
 
@@ -38,6 +38,8 @@ pub struct Start<'a> {
     pub to: &'a Release,
     /// The output of the continuity command before the stop.
     pub continuity: Option<Continuity>,
+    /// What was copied while the app ran.
+    pub staged: Option<Staged>,
     /// The snapshot that shall come back.
     pub restoring: Option<SnapshotId>,
     /// The app is stuck now.
@@ -75,6 +77,7 @@ impl Start<'_> {
             lock: self.lock,
             journal,
             narrator: self.context.narrator,
+            staged: self.staged,
             restoring: self.restoring,
             watch: Stopwatch::default(),
         };

@@ -10,7 +10,7 @@ use super::saga::{Cause, Event, EventName, Kind};
 use crate::deployer::{DeployError, Known, Observed, Release, Stopped};
 use crate::error::Exit;
 use crate::health::{self, Rules, Verdict};
-use crate::snapshot::{SnapshotId, Tag};
+use crate::snapshot::{Order, SnapshotId, Tag, Work};
 use crate::sys::fault;
 use crate::sys::untrusted::Untrusted;
 
@@ -80,6 +80,9 @@ impl Operation<'_> {
 
     /// Stopped, gone, and a verified snapshot is the known-good.
     fn snapshot(&mut self) -> Result<(), Setback> {
+        let volumes = self.patiently(|| self.deployer.volumes()).map_err(Setback::from)?;
+        // What others have not written back yet is written back now, and not while the app is down.
+        self.store.sync_file_systems(&volumes)?;
         self.write(&Event::Stopping)?;
         let stopped = self.stop()?;
         let id = SnapshotId::random()?;
@@ -101,7 +104,12 @@ impl Operation<'_> {
             unclean: stopped == Stopped::Killed,
         };
         let env = self.deployer.prepared(&tag.identity).map_err(Setback::from)?.env;
-        let (snapshot, spent) = self.store.take(id, &volumes, &tag, &env, &())?;
+        let order = Order { id, volumes: &volumes, tag: &tag, env: &env, staged: self.staged.take() };
+        let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt };
+        let (snapshot, spent) = self
+            .store
+            .take(order, work)
+            .map_err(|error| if self.host.interrupt.is_set() { Self::interrupted() } else { Setback::Broken(error) })?;
         self.watch.add(spent.copy, |parts| &mut parts.copy);
         self.watch.add(spent.verify, |parts| &mut parts.verify);
         self.watch.add(spent.sync, |parts| &mut parts.sync);

@@ -15,7 +15,7 @@ use crate::health::{self, Verdict, Watch};
 use crate::history::{self, Entry};
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Snapshot, SnapshotId, Store};
+use crate::snapshot::{Snapshot, SnapshotId, Staged, Store, Work};
 use crate::state::{AppState, LastRun, Rejected};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
@@ -35,6 +35,12 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
     must_fit(app, deployer.as_ref(), &store, context.host.reserve)?;
     must_be_healthy(context, app, deployer.as_ref())?;
+    let staged = stage(context, deployer.as_ref(), &store)?;
+    if context.host.interrupt.is_set() {
+        return Ok(Outcome::Cancelled);
+    }
+    // Once more, right before the stop: minutes may have passed.
+    must_be_healthy(context, app, deployer.as_ref())?;
     Start {
         context,
         app,
@@ -45,10 +51,29 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
         observed: &observed,
         to: &release,
         continuity: None,
+        staged,
         restoring: None,
         was_stuck: None,
     }
     .run()
+}
+
+/// Copies the volumes of an app while it runs, so that its downtime depends on what changes only. Where that cannot be
+/// done, everything is copied while it is stopped: `None`.
+pub fn stage(context: &Context<'_>, deployer: &dyn Deployer, store: &Store) -> Result<Option<Staged>> {
+    let volumes = deployer.volumes()?;
+    context.narrator.say("copying its data while it runs");
+    let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+    Ok(match store.stage(&volumes, None, work) {
+        Ok(staged) => Some(staged),
+        Err(error) => {
+            tracing::warn!("no copy could be made while the app runs: {error:#}");
+            for error in store.discard_staging() {
+                tracing::warn!("it could not be deleted: {error:#}");
+            }
+            None
+        }
+    })
 }
 
 /// Which snapshot a restore by hand means.
@@ -105,6 +130,7 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
         observed: &observed,
         to: &release,
         continuity: None,
+        staged: None,
         restoring: Some(chosen.id.clone()),
         was_stuck,
     }
@@ -142,6 +168,7 @@ pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Iden
         observed: &observed,
         to: &release,
         continuity: None,
+        staged: None,
         restoring: None,
         was_stuck,
     }

@@ -15,7 +15,7 @@ use crate::health::{self, Rules, Verdict, Watch};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Reporter, SnapshotId, Store};
+use crate::snapshot::{Reporter, SnapshotId, Staged, Store};
 use crate::sys::clock::Deadline;
 use crate::sys::signals::Interrupt;
 use crate::sys::untrusted::Untrusted;
@@ -78,6 +78,8 @@ pub struct Operation<'a> {
     pub journal: Journal,
     /// Who watches.
     pub narrator: &'a dyn Narrator,
+    /// What was copied while the app ran.
+    pub staged: Option<Staged>,
     /// The snapshot that a restore by hand was asked for.
     pub restoring: Option<SnapshotId>,
     /// For how long the app is down, as far as this process sees it.

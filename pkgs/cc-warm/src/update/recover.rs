@@ -47,6 +47,7 @@ pub fn settle(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<O
         lock,
         journal,
         narrator: context.narrator,
+        staged: None,
         restoring: None,
         watch: Stopwatch::default(),
     };

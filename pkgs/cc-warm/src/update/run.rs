@@ -16,7 +16,7 @@ use crate::gate::{Candidate, Decision, Skipped};
 use crate::health::{self, Continuity};
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::Store;
+use crate::snapshot::{Staged, Store};
 use crate::state::{AppState, Held, LastRun};
 use crate::sys::untrusted::Untrusted;
 
@@ -242,7 +242,7 @@ impl Run<'_> {
         };
         self.pin(&release)?;
         self.deployer.prepare(&release, self.lock)?;
-        self.begin(Kind::FirstDeploy, &release, None)
+        self.begin(Kind::FirstDeploy, &release, None, None)
     }
 
     fn apply(&self, state: &mut AppState, candidate: &Candidate) -> Result<Outcome> {
@@ -264,6 +264,10 @@ impl Run<'_> {
                 return self.hold(state, Some(candidate.clone()), vec![reason]);
             }
         }
+        let staged = match self.app.stateful {
+            true => manual::stage(self.context, self.deployer, &Store::new(&self.context.host.dirs, &self.app.name))?,
+            false => None,
+        };
         let continuity = health::continuity(self.app)?;
         if self.context.host.interrupt.is_set() {
             return Ok(Outcome::Cancelled);
@@ -273,7 +277,7 @@ impl Run<'_> {
             return self.unhealthy(reason);
         }
         match self.deployer.observe()? {
-            now if now == self.assessment.observed => self.begin(Kind::Update, &target, continuity),
+            now if now == self.assessment.observed => self.begin(Kind::Update, &target, continuity, staged),
             _ => Ok(Outcome::Released { by: Untrusted::new("the deployment changed while the update was prepared") }),
         }
     }
@@ -283,7 +287,13 @@ impl Run<'_> {
         self.context.recipes.mirror(&self.app.remote).pin(&release.commit)
     }
 
-    fn begin(&self, kind: Kind, to: &Release, continuity: Option<Continuity>) -> Result<Outcome> {
+    fn begin(
+        &self,
+        kind: Kind,
+        to: &Release,
+        continuity: Option<Continuity>,
+        staged: Option<Staged>,
+    ) -> Result<Outcome> {
         let store = Store::new(&self.context.host.dirs, &self.app.name);
         Start {
             context: self.context,
@@ -295,6 +305,7 @@ impl Run<'_> {
             observed: &self.assessment.observed,
             to,
             continuity,
+            staged,
             restoring: None,
             was_stuck: None,
         }
