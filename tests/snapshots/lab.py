@@ -26,7 +26,7 @@ MOUNT = {
     "btrfs": "commit=300",
 }
 MKFS = {
-    "ext4": ["mkfs.ext4", "-q", "-F", "-b", "4096", "-N", "8192", "-J", "size=8", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
+    "ext4": ["mkfs.ext4", "-q", "-F", "-b", "4096", "-N", "24576", "-J", "size=8", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
     "xfs": ["mkfs.xfs", "-q", "-f", "-m", "reflink=1"],
     "btrfs": ["mkfs.btrfs", "-q", "-f", "-m", "single"],
 }
