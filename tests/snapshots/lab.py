@@ -162,23 +162,23 @@ class Filmed:
 # --- inside a cell ---
 
 def enter():
-    """Called first inside: another boot, and a network in which every port is free."""
-    fake = tempfile.NamedTemporaryFile("w", dir="/dev/shm", prefix="cc-warm-boot-", delete=False)
-    fake.write(str(uuid.uuid4()) + "\n")
-    fake.close()
-    subprocess.run(["mount", "--bind", fake.name, "/proc/sys/kernel/random/boot_id"], check=True)
-    os.unlink(fake.name)
+    """Called first inside: a network in which every port is free, and the boot in which images are prepared."""
+    # Two cells are one boot, for what one of them prepared, until something says that there was a power cut.
+    be_boot(uuid.UUID(int=1))
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
 def another_boot():
-    """Another boot id from now on: what is remembered of the one before no longer holds."""
+    """Another boot from now on: what is remembered of the one before no longer holds."""
     subprocess.run(["umount", "/proc/sys/kernel/random/boot_id"], check=True)
-    fake = tempfile.NamedTemporaryFile("w", dir="/dev/shm", prefix="cc-warm-boot-", delete=False)
-    fake.write(str(uuid.uuid4()) + "\n")
-    fake.close()
-    subprocess.run(["mount", "--bind", fake.name, "/proc/sys/kernel/random/boot_id"], check=True)
-    os.unlink(fake.name)
+    be_boot(uuid.uuid4())
+
+
+def be_boot(boot):
+    with tempfile.NamedTemporaryFile("w", dir="/dev/shm", prefix="cc-warm-boot-") as fake:
+        fake.write(f"{boot}\n")
+        fake.flush()
+        subprocess.run(["mount", "--bind", fake.name, "/proc/sys/kernel/random/boot_id"], check=True)
 
 
 def processes():

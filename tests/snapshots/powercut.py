@@ -99,6 +99,7 @@ def settle(kind, scenario, committed, number, folder, program, keep=False):
     image, mounted = develop(kind, scenario, committed, number, folder), f"{folder}/mnt"
     try:
         lab.mount_image(image, mounted, kind)
+        lab.another_boot()
         sandbox = Sandbox(mounted, program)
         with open(f"{folder}/{kind}.json") as file:
             expected = json.load(file)

@@ -255,7 +255,10 @@ def fingerprint(top, skip=()):
         elif stat.S_ISSOCK(at.st_mode):
             continue
         if not stat.S_ISDIR(at.st_mode) and at.st_nlink > 1:
-            entry["same as"] = repr(first.setdefault(at.st_ino, relative))
+            # A snapshot shares inodes with others: what counts is which names in the tree are one file.
+            if at.st_ino in first:
+                entry["same as"] = first[at.st_ino]
+            first.setdefault(at.st_ino, repr(relative))
         found[repr(relative)] = entry
     return found
 
