@@ -257,17 +257,15 @@ impl Run<'_> {
         self.deployer.prepared(&current)?;
         self.pin(&target)?;
         self.deployer.prepare(&target, self.lock)?;
+        let mut staged = None;
         if self.app.stateful {
             let store = Store::new(&self.context.host.dirs, &self.app.name);
             let preflight = store.preflight(&self.deployer.volumes()?, self.context.host.reserve)?;
             if let Some(reason) = preflight.refusal() {
                 return self.hold(state, Some(candidate.clone()), vec![reason]);
             }
+            staged = manual::stage(self.context, self.deployer, &store, preflight.copied())?;
         }
-        let staged = match self.app.stateful {
-            true => manual::stage(self.context, self.deployer, &Store::new(&self.context.host.dirs, &self.app.name))?,
-            false => None,
-        };
         let continuity = health::continuity(self.app)?;
         if self.context.host.interrupt.is_set() {
             return Ok(Outcome::Cancelled);
