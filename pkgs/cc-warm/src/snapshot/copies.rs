@@ -164,7 +164,7 @@ impl Store {
     }
 
     /// Copies the volumes, verified and durable. Not yet the known-good.
-    pub fn take(&self, order: Order<'_>, work: Work<'_>) -> Result<(Snapshot, Spent)> {
+    pub fn take(&self, order: &Order<'_>, work: Work<'_>) -> Result<(Snapshot, Spent)> {
         let mut spent = Spent::default();
         let new = self.begin(order.id)?;
         let flush = Flush::hold(&new)?;
@@ -206,16 +206,18 @@ impl Store {
         let since = Instant::now();
         flush.finish()?;
         fault::point("snapshot.take.synced")?;
+        let since_full = match (&order.staged, &base) {
+            (Some(staged), _) => staged.since_full,
+            (None, Some(base)) => base.since_full.saturating_add(1),
+            (None, None) => 0,
+        };
         let snapshot = Snapshot {
             format: FORMAT,
             helper: helper(),
             id: order.id.clone(),
             tag: order.tag.clone(),
             volumes: copies,
-            since_full: order
-                .staged
-                .map(|staged| staged.since_full)
-                .unwrap_or_else(|| base.map_or(0, |base| base.since_full.saturating_add(1))),
+            since_full,
             unknown: Map::new(),
         };
         self.complete(&new, &snapshot, order.env)?;

@@ -1,5 +1,6 @@
 //! Snapshots of volumes: where they lie, how they change places with live data, and how they go.
 
+mod audit;
 pub mod beneath;
 pub mod catalog;
 mod content;
@@ -36,6 +37,7 @@ pub mod tree;
 pub mod verify;
 mod xattrs;
 
+pub use self::audit::{Audit, Depth};
 pub use self::copies::{Order, Spent, Staged, Work};
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
 pub use self::measure::Totals;

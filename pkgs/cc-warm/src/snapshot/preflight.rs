@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::fs::{ioctl_ficlone, statfs};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::garbage::{TRASH, UNFINISHED};
 use super::measure::Totals;
@@ -18,7 +18,7 @@ use crate::sys::random;
 const RECORDS: u64 = 1024;
 
 /// What a snapshot would take, and whether there is room.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Preflight {
     /// Each volume.
@@ -30,7 +30,7 @@ pub struct Preflight {
 }
 
 /// What the snapshot of one volume takes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeNeed {
     /// Its name.
@@ -44,7 +44,7 @@ pub struct VolumeNeed {
 }
 
 /// One file system: what is there, and what is needed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileSystem {
     /// A folder on it.
@@ -73,6 +73,12 @@ impl Preflight {
     pub fn refusal(&self) -> Option<String> {
         let short: Vec<String> = self.file_systems.iter().filter_map(|one| one.shortage(self.reserve)).collect();
         (!short.is_empty()).then(|| short.join("; "))
+    }
+
+    /// What the volumes hold in all.
+    #[must_use]
+    pub fn holds(&self) -> Totals {
+        self.volumes.iter().fold(Totals::default(), |sum, volume| sum.plus(volume.holds))
     }
 
     /// What would be copied in all.
@@ -157,8 +163,9 @@ impl Store {
 impl Store {
     /// What `volume` holds, and what of it a snapshot would copy.
     fn estimate(&self, volume: &Volume) -> Result<(Totals, Totals)> {
-        let holds = super::measure::tree(&volume.data())?;
-        Ok((holds, holds))
+        let known = self.base().and_then(|base| self.known(&base, &volume.name));
+        let found = super::measure::tree(&volume.data(), known.as_ref())?;
+        Ok((found.holds, found.copied))
     }
 }
 

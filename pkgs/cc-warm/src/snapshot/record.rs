@@ -147,6 +147,9 @@ pub struct VolumeCopy {
     pub sockets: u64,
     /// Entries of which the file system of the snapshots cannot have all flags, the project or the like.
     pub lessened: u64,
+    /// Whether each file's content was digested when it was copied.
+    #[serde(default)]
+    pub digested: bool,
     /// What was made of the snapshot before, in words.
     pub takeover: String,
     /// Checksum of what was recorded of it.
@@ -168,6 +171,7 @@ impl VolumeCopy {
             taken_over: copied.taken_over,
             sockets: copied.sockets,
             lessened: copied.lessened,
+            digested: copied.digested,
             takeover: copied.takeover.to_string(),
             sum: copied.sum,
             unknown: Map::new(),

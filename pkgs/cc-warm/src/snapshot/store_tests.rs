@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::audit::Depth;
 use super::copies::{Order, Spent, Work};
 use super::record::{Snapshot, SnapshotId, Tag, Volume};
 use super::store::{Role, Store};
@@ -83,8 +84,10 @@ fn work() -> Work<'static> {
 
 fn take(place: &Place, id: &str, tag: &Tag) -> anyhow::Result<(Snapshot, Spent)> {
     let (id, env) = (SnapshotId::new(id), Env::default());
-    place.store.take(Order { id: &id, volumes: &place.volumes, tag, env: &env, staged: None }, work())
+    place.store.take(&Order { id: &id, volumes: &place.volumes, tag, env: &env, staged: None }, work())
 }
+
+const CONTENT: Depth = Depth { content: true, rate: None };
 
 fn at(days: i64) -> Timestamp {
     Timestamp::from_second(1_000_000_000 + days * 86400).unwrap()
@@ -298,4 +301,61 @@ fn forgetting_an_app_leaves_its_volumes() {
     assert_eq!(fs::read_dir(&place.volumes[0].dir).unwrap().count(), 1);
     assert_eq!(fs::read_dir(&place.store.trash).unwrap().count(), 0);
     assert_eq!(garbage::beside("_data"), garbage::Beside::Foreign);
+}
+
+/// Makes every file's record old enough to be believed.
+fn wait_for_the_clock() {
+    std::thread::sleep(3 * super::moment::granularity());
+}
+
+#[test]
+fn what_did_not_change_is_taken_over_and_from_a_damaged_snapshot_nothing_is() {
+    let place = Place::new(&["a"]);
+    let data = place.volumes[0].data();
+    if super::tree::file_system(fs::File::open(&data).unwrap()).unwrap() == "tmpfs" {
+        return;
+    }
+    fs::write(data.join("big"), vec![7; 100_000]).unwrap();
+    wait_for_the_clock();
+    place.take_and_promote("one", at(0));
+    fs::write(data.join("file"), "changed").unwrap();
+    wait_for_the_clock();
+    let copied = place.store.preflight(&place.volumes, 0).unwrap().copied();
+    assert!(copied.bytes < 100_000 && copied.entries == 2, "{copied:?}");
+    let two = place.take("two");
+    assert_eq!((two.volumes[0].taken_over, two.since_full), (1, 1));
+    place.store.promote(&two.id, at(1)).unwrap();
+    // The disk, or somebody, changes one byte of what both share.
+    fs::write(place.store.folder(&two.id).join("volumes/a/big"), vec![8; 100_000]).unwrap();
+    let touched = fs::File::options().write(true).open(place.store.folder(&two.id).join("volumes/a/big")).unwrap();
+    touched.set_modified(fs::metadata(data.join("big")).unwrap().modified().unwrap()).unwrap();
+    let audit = place.store.audit(&two, CONTENT, work()).unwrap();
+    assert!(audit.problems.len() == 1 && audit.problems[0].contains("big"), "{audit:?}");
+    let three = place.take("three");
+    assert_eq!((three.volumes[0].taken_over, three.since_full), (0, 0));
+    assert_eq!(place.store.audit(&three, CONTENT, work()).unwrap().problems, [""; 0]);
+    // Damaged content does not come back as if it were data.
+    let error = place.store.build(&two.id, &place.volumes, "op", work()).unwrap_err();
+    assert!(format!("{error:#}").contains("big"), "{error:#}");
+}
+
+#[test]
+fn what_was_copied_while_the_app_ran_is_not_copied_again_and_is_no_snapshot() {
+    let place = Place::new(&["a"]);
+    let data = place.volumes[0].data();
+    fs::write(data.join("big"), vec![7; 100_000]).unwrap();
+    let staged = place.store.stage(&place.volumes, None, work()).unwrap();
+    assert_eq!(place.ids(), "");
+    fs::write(data.join("file"), "written meanwhile").unwrap();
+    let tag = Tag { operation: "op".to_owned(), ..place.take("earlier").tag };
+    let (id, env) = (SnapshotId::new("one"), Env::default());
+    let order = Order { id: &id, volumes: &place.volumes, tag: &tag, env: &env, staged: Some(staged) };
+    let (one, _) = place.store.take(&order, work()).unwrap();
+    assert_eq!(text(&place.store.folder(&one.id).join("volumes/a/file")), "written meanwhile");
+    place.store.promote(&one.id, at(0)).unwrap();
+    place.tidy(at(0));
+    assert_eq!(place.ids(), "one");
+    assert!(fs::read_dir(&place.store.dir).unwrap().count() == 2, "the staging copy is gone");
+    assert_eq!(place.store.audit(&one, CONTENT, work()).unwrap().problems, [""; 0]);
+    assert_eq!(fs::metadata(place.store.folder(&one.id).join("volumes/a/big")).unwrap().len(), 100_000);
 }

@@ -36,10 +36,14 @@ pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Out
         Vec::new()
     });
     tidy(&operation, &volumes);
-    let store = operation.store;
+    let (store, taken) = (operation.store, operation.progress().snapshot.clone());
     operation.journal.remove()?;
     // What takes long comes last: nothing is under way any more, and whoever kills this only leaves it to the next.
     note(store.empty_trash(&volumes));
+    let work = snapshot::Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+    if let Some(error) = taken.and_then(|id| store.complete_digests(&id, work).err()) {
+        tracing::warn!("the snapshot has no digests of its content yet: {error:#}");
+    }
     Ok(outcome)
 }
 

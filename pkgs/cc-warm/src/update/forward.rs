@@ -108,7 +108,7 @@ impl Operation<'_> {
         let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt };
         let (snapshot, spent) = self
             .store
-            .take(order, work)
+            .take(&order, work)
             .map_err(|error| if self.host.interrupt.is_set() { self.interrupted() } else { Setback::Broken(error) })?;
         self.watch.add(spent.copy, |parts| &mut parts.copy);
         self.watch.add(spent.verify, |parts| &mut parts.verify);

@@ -15,7 +15,6 @@ use super::folder::Folder;
 use super::keeper::MARK;
 use super::record::{Containment, Deployed, Status};
 use crate::deployer::Stopped;
-use crate::deployer::volume_users::users;
 use crate::sys::clock::Deadline;
 use crate::sys::procfs::{self, ProcessId};
 use crate::sys::{durable, fault, flock};
