@@ -105,7 +105,7 @@ class Machine:
     def _until(self, command, timeout, good):
         # Repeated in the machine: a round trip costs more than most conditions.
         body = f"(set -e; {command}\n) >/run/driver.try"
-        script = f"{good} {body}; do sleep 0.3; done; cat /run/driver.try"
+        script = f"{good} {body}; do sleep 0.7; done; cat /run/driver.try"
         code, output, errors = self._run(script, timeout, strict=False)
         if code != 0:
             last = self._run("cat /run/driver.try", 60)[1]

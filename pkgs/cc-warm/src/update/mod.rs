@@ -5,6 +5,7 @@ pub mod back;
 pub mod begin;
 pub mod context;
 pub mod effects;
+pub mod forecast;
 pub mod forward;
 pub mod helper;
 pub mod journal;

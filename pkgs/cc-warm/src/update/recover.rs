@@ -15,6 +15,7 @@ use crate::alert::{Alert, Kind as AlertKind};
 use crate::config::names::AppName;
 use crate::deployer;
 use crate::deployer::{Convergence, Known, Observed};
+use crate::downtime::Stopwatch;
 use crate::error::Exit;
 use crate::lock::AppLock;
 use crate::snapshot::Store;
@@ -48,9 +49,9 @@ pub fn settle(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<O
         lock,
         journal,
         narrator: context.narrator,
+        staged: None,
         restoring: None,
-        stopped_at: None,
-        downtime: None,
+        watch: Stopwatch::default(),
     };
     if !matches!(plan, Plan::Finish | Plan::LeaveStuck) {
         let progress = operation.progress();
