@@ -99,7 +99,7 @@ def what_operators_do_by_hand_is_adopted_left_alone_or_taken_over_again(w):
 def somebody_who_works_on_it_in_mid_update_is_let_be(w):
     w.publish("1.0.0+1")
     w.update()
-    w.app["health"]["deadline"] = "60s"
+    w.deadline(8)
     w.publish("1.1.0+1", broken="wait")
     running = w.start("update", w.name)
     w.wait("the new version is there", lambda: w.runs() == "1.1.0+1" and "waiting until it is healthy" in running.said())
@@ -115,7 +115,7 @@ def somebody_who_works_on_it_in_mid_update_is_let_be(w):
 def a_way_back_that_finds_another_change_lets_be_too(w):
     w.publish("1.0.0+1")
     w.update()
-    w.app["health"]["deadline"] = "60s"
+    w.deadline(8)
     w.publish("1.1.0+1", broken="wait")
     running = w.start("update", w.name)
     w.wait("the new version is there", lambda: w.runs() == "1.1.0+1" and "waiting until it is healthy" in running.said())

@@ -88,7 +88,7 @@ class World:
         self.remote.mkdir(parents=True)
         self.git("init", "--quiet")
         self.port, self.secrets, self.stateful = free_port(), secrets, stateful
-        self.faults = self.root / "faults"
+        self.faults, self.pace = self.root / "faults", None
         self.env = self.servers / "default" / f"{self.domain}.env"
         self.programs = self.root / "bin"
         self.programs.mkdir()
@@ -103,7 +103,7 @@ class World:
             "env": {"PORT": str(self.port)},
             "health": {
                 "probes": [{"http": {"url": f"http://127.0.0.1:{self.port}/health", "body": "^ok"}}],
-                "successes": 1, "interval": "500ms", "soak": "1s", "deadline": "20s",
+                "successes": 1, "interval": "500ms", "soak": "1s", "deadline": "5m",
             },
         } | app
 
@@ -175,7 +175,16 @@ class World:
         return Running(self, argv, environment)
 
     def update(self, exit=0, **environment):
-        return self.run("update", self.name, exit=exit, environment=environment)
+        said = self.run("update", self.name, exit=exit, environment=environment)
+        if self.pace is None:
+            # A bad version is waited for as long as the deadline is: by how fast this machine is, several times what a
+            # good one takes.
+            self.pace = self.took
+            self.deadline(3)
+        return said
+
+    def deadline(self, times):
+        self.app["health"]["deadline"] = f"{max(10, round(times * self.pace))}s"
 
     def abra(self, *argv):
         """As an operator who has an `ABRA_DIR` of their own."""
