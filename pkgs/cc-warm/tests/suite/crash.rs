@@ -16,7 +16,7 @@ use crate::fixture::{Fixture, NOTES, Ran};
 
 /// One operation that is cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scenario {
+pub(crate) enum Scenario {
     /// An update that is healthy.
     Forward,
     /// An update that is not, and goes back.
@@ -48,7 +48,7 @@ const SCENARIOS: [Scenario; 8] = [
 
 impl Scenario {
     /// A sandbox right before the operation.
-    fn prepare(self) -> Fixture {
+    pub(crate) fn prepare(self) -> Fixture {
         let fixture = match self {
             Self::First => {
                 let fixture = Fixture::empty();
@@ -74,7 +74,7 @@ impl Scenario {
         fixture
     }
 
-    fn command(self) -> &'static [&'static str] {
+    pub(crate) fn command(self) -> &'static [&'static str] {
         match self {
             Self::Snapshot => &["snapshot", APP],
             Self::Restore => &["restore", APP, "--yes"],
@@ -101,8 +101,8 @@ impl Scenario {
         }
     }
 
-    /// The points that it passes, in order: of the journal and of the acts.
-    fn points(self) -> Vec<String> {
+    /// The points that it passes, in order, each time.
+    pub(crate) fn trace(self) -> Vec<String> {
         let fixture = self.prepare();
         let trace = fixture.sandbox.dir().join("trace");
         let output = fixture
@@ -113,15 +113,19 @@ impl Scenario {
             .run()
             .unwrap();
         Ran::of(&output).expect(self.exit());
-        let text = std::fs::read_to_string(trace).unwrap();
+        std::fs::read_to_string(trace).unwrap().lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// The points of the journal and of the acts that it passes, in order.
+    fn points(self) -> Vec<String> {
         // A point that the scenario itself makes fail has its kill before and after, at events.
         let own: Vec<&str> = self.faults().split(['#', '=', ',']).collect();
         let mut seen = BTreeSet::new();
-        text.lines()
+        self.trace()
+            .into_iter()
             .filter(|point| ["journal.", "act.", "snapshot.", "process."].iter().any(|kind| point.starts_with(kind)))
-            .filter(|point| !own.contains(point))
-            .filter(|point| seen.insert((*point).to_owned()))
-            .map(ToOwned::to_owned)
+            .filter(|point| !own.contains(&point.as_str()))
+            .filter(|point| seen.insert(point.clone()))
             .collect()
     }
 }
@@ -233,7 +237,7 @@ fn check_invariants(scenario: Scenario, fixture: &Fixture, said: &str) {
 }
 
 /// What the app itself wrote.
-fn app_log(fixture: &Fixture) -> String {
+pub(crate) fn app_log(fixture: &Fixture) -> String {
     let path = fixture.sandbox.state_dir().join("process/apps").join(APP).join("log");
     std::fs::read_to_string(path).unwrap_or_default()
 }
