@@ -1,12 +1,17 @@
 //! Snapshots of volumes.
 
 pub mod beneath;
+#[cfg(test)]
+mod beneath_tests;
 pub mod catalog;
 mod content;
 mod crew;
 mod data;
 pub mod descent;
+mod early;
 pub mod entry;
+#[cfg(test)]
+mod file_system_tests;
 pub mod flags;
 mod links;
 mod make;
@@ -19,7 +24,13 @@ pub mod scrub;
 pub mod take;
 mod take_entry;
 pub mod takeover;
+#[cfg(test)]
+mod takeover_tests;
+#[cfg(test)]
+mod test_tree;
 pub mod tree;
+#[cfg(test)]
+mod tree_tests;
 pub mod verify;
 mod xattrs;
 
