@@ -38,7 +38,7 @@ pub mod verify;
 mod xattrs;
 
 pub use self::audit::{Audit, Depth};
-pub use self::copies::{Order, Spent, Staged, Work};
+pub use self::copies::{Order, Spent, Staged, Work, is_no_space};
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
 pub use self::measure::Totals;
 pub use self::preflight::{FileSystem, Preflight, VolumeNeed, bytes};
