@@ -109,8 +109,7 @@ fn taken(args: &TakeArgs) -> Result<Value> {
     let copy = begin.elapsed();
     if !args.running {
         let flags = copied.lessened == 0;
-        let check =
-            Check { copy: &args.target, catalog: &catalog, source: Some(&args.source), flags, record: None };
+        let check = Check { copy: &args.target, catalog: &catalog, source: Some(&args.source), flags, record: None };
         verify(&check, &(), &never)?;
     }
     let verified = begin.elapsed();

@@ -11,6 +11,7 @@ use super::catalog::{Catalog, Digest, Event, Reader};
 use super::crew::{self, Crew, Lead};
 use super::data;
 use super::descent::Descent;
+use super::early::Early;
 use super::entry::Entry;
 use super::links::{Linked, Node};
 use super::make::{Finish, Folder, Kit, Maker, count};
@@ -75,12 +76,16 @@ pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interru
     let maker = Maker::new(source, target, order.reflink, Arc::clone(&meter))?;
     let shared = Shared { maker, live, digest: order.digest };
     let mut buffers = xattrs::Buffers::default();
+    let mut early = Early::start(shared.maker.target.dir());
     crew::run(
         threads(),
         |batch: Batch, kit: &mut Kit, crew| shared.batch(batch, kit, crew),
-        |finish: Option<Finish>| match finish {
-            Some(finish) => shared.maker.finish_folder(&finish, &mut buffers),
-            None => Ok(()),
+        |finish: Option<Finish>| {
+            early.reached(meter.read());
+            match finish {
+                Some(finish) => shared.maker.finish_folder(&finish, &mut buffers),
+                None => Ok(()),
+            }
         },
         || {
             let (entries, bytes) = meter.read();
@@ -89,6 +94,7 @@ pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interru
         },
         |lead| Walk::new(&shared, live_reader)?.run(reader, lead),
     )?;
+    drop(early);
     shared.maker.finish()?;
     let (entries, bytes) = meter.read();
     progress.done(entries, bytes);

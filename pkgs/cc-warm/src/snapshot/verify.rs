@@ -12,6 +12,7 @@ use super::beneath::{Dir, Root, Stat};
 use super::catalog::{Catalog, Digest, Event, Header, LEAVE, Lines, Reader};
 use super::crew::{self, Lead};
 use super::descent::Descent;
+use super::early::Early;
 use super::entry::Entry;
 use super::links::Node;
 use super::make::Kit;
@@ -84,6 +85,9 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
         None => None,
     };
     let mut total = 0;
+    // A copy that was just made is written back meanwhile: this only reads, and what it reads is in memory.
+    let early = shared.source.as_ref().map(|_| Early::start(shared.copy.dir()));
+    early.iter().for_each(Early::now);
     crew::run(
         threads(),
         |batch: Batch, kit: &mut Kit, _| shared.batch(batch, kit, &meter),
@@ -101,6 +105,7 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
         },
         |lead| Walk::new(&shared)?.run(reader, &meter, lead),
     )?;
+    drop(early);
     if let Some(record) = record {
         record.finish(began, &kind)?;
     }
