@@ -227,6 +227,9 @@ def quota(kind, scenario, point, nth, folder, program):
         if subprocess.run(["btrfs", "qgroup", "limit", "none", "0/5", cell.mounted], capture_output=True).returncode == 0:
             break
         sync(cell.mounted)
+    else:
+        cell.reboot()
+        limit("none")
     return cell.settle(ran)
 
 
