@@ -16,7 +16,7 @@ import engine
 import world
 
 # What a case does is mostly to wait.
-AT_ONCE = 5
+AT_ONCE = 4
 
 
 def perform(folder, number, name, function, options):
