@@ -32,6 +32,7 @@ pub mod tree;
 #[cfg(test)]
 mod tree_tests;
 pub mod verify;
+mod verify_walk;
 mod xattrs;
 
 use std::collections::BTreeMap;
