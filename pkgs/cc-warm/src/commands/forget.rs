@@ -2,15 +2,18 @@
 
 use anyhow::Result;
 
+use super::results::{Done, Results};
 use super::session::Session;
 use crate::cli::{Global, WaitFlag};
 use crate::config::names::AppName;
 use crate::error::{Exit, Problem};
 use crate::snapshot::Store;
+use crate::sys::out::say;
 use crate::update::journal;
 
-/// Forgets an app that is no longer declared: its state, its history and its snapshots. Nothing that runs is touched, and
-/// its volumes stay.
+/// Forgets an app that is no longer declared: its state, its history and its snapshots.
+///
+/// Nothing that runs is touched, and its volumes stay.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The app.
@@ -55,8 +58,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     }
     session.outbox.forget(app)?;
     for error in store.forget()? {
-        eprintln!("warning: something is left of it: {error:#}");
+        say!("warning: something is left of it: {error:#}");
     }
-    println!("{app}: forgotten; its volumes and whatever runs were not touched");
-    Ok(Exit::Done)
+    let mut results = Results::new(session.json);
+    results.done(app, Done::new("forgotten", "forgotten; its volumes and whatever runs were not touched"));
+    results.finish()
 }

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::config::names::AppName;
 use crate::snapshot::{Reporter, Totals, bytes};
 use crate::sys::notify;
+use crate::sys::out::say;
 use crate::update::operation::Narrator;
 
 /// How often a journal is told how far something is.
@@ -55,9 +56,9 @@ impl Narrator for Voice {
     fn say(&self, text: &str) {
         notify::status(&format!("{}: {text}", self.app));
         if self.terminal {
-            eprintln!("{}: [{:6.1} s] {text}", self.app, self.since.elapsed().as_secs_f32());
+            say!("{}: [{:6.1} s] {text}", self.app, self.since.elapsed().as_secs_f32());
         } else {
-            eprintln!("{}: {text}", self.app);
+            say!("{}: {text}", self.app);
         }
     }
 }
@@ -79,7 +80,7 @@ impl Reporter for Voice {
             work.told = Instant::now();
             let line = line(&work.what, done, work.total, work.began.elapsed());
             notify::status(&format!("{}: {line}", self.app));
-            eprintln!("{}: {line}", self.app);
+            say!("{}: {line}", self.app);
         }
     }
 

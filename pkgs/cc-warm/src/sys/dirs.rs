@@ -68,6 +68,12 @@ impl Dirs {
         self.root.join("process")
     }
 
+    /// What the abra deployer keeps: one folder an app.
+    #[must_use]
+    pub fn abra(&self) -> PathBuf {
+        self.root.join("abra")
+    }
+
     /// What is to be deleted; nothing in here is ever read.
     #[must_use]
     pub fn trash(&self) -> PathBuf {
@@ -128,6 +134,12 @@ impl AppDirs {
     #[must_use]
     pub fn ballast(&self) -> PathBuf {
         self.root.join("ballast")
+    }
+
+    /// While there is a journal: a link to the Nix store path of the program that wrote it.
+    #[must_use]
+    pub fn helper(&self) -> PathBuf {
+        self.root.join("helper")
     }
 
     /// Effective environments by digest: what an update comes from and goes to.

@@ -86,6 +86,13 @@ pub fn environment(pid: i32) -> Vec<Vec<u8>> {
     bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
 }
 
+/// The words with which `pid` was started; empty where we may not know.
+#[must_use]
+pub fn words(pid: i32) -> Vec<Vec<u8>> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
+}
+
 /// The user that `pid` runs as.
 #[must_use]
 pub fn user(pid: i32) -> Option<u32> {

@@ -14,7 +14,6 @@ use crate::health::{Rules, Verdict};
 use crate::snapshot::{Exchange, ExchangeError, Volume};
 use crate::state::{AppState, Interrupted, Rejected};
 use crate::sys::fault;
-use crate::sys::signals::Interrupt;
 use crate::sys::untrusted::Untrusted;
 
 /// The prior version gets so many attempts to become healthy before the app is called stuck.
@@ -23,6 +22,8 @@ const ATTEMPTS: u32 = 2;
 impl Operation<'_> {
     /// Turns round: the identity is remembered first where it is to be blamed, then `RollingBack` is written.
     pub fn turn_back(&mut self, cause: Cause, reason: Untrusted) -> Result<()> {
+        // The state is written first, and needs the space no less than the journal does.
+        self.journal.free_ballast()?;
         let begun = &self.progress().begun;
         let mut cause = cause;
         if matches!(begun.kind, Kind::Update | Kind::FirstDeploy) && self.progress().touched {
@@ -40,13 +41,16 @@ impl Operation<'_> {
             }
             state.save(&self.host.dirs, &self.app.name)?;
         }
-        self.say(&format!("going back: {}", reason.terminal()));
+        self.say(&format!("going back: {}", reason.first_line()));
         self.write(&Event::RollingBack { cause, reason })
     }
 
     /// Goes all the way back, to a terminal event.
     pub fn go_back(&mut self) -> Result<(), Setback> {
         loop {
+            if !self.progress().is_terminal() {
+                self.left_to_the_boot()?;
+            }
             match self.progress().last {
                 EventName::RollingBack => self.leave_target()?,
                 EventName::Restoring | EventName::Exchanging | EventName::DiscardingFailed => self.restore()?,
@@ -93,6 +97,8 @@ impl Operation<'_> {
                 if error.downcast_ref::<JournalFailed>().is_some() {
                     return Err(Setback::Broken(error));
                 }
+                // What goes wrong while everything ends says nothing of the app.
+                self.left_to_the_boot()?;
                 Ok(self.become_stuck(&error.context("the data could not be restored"))?)
             }
             Err(other) => Err(other),
@@ -198,6 +204,7 @@ impl Operation<'_> {
                 Err(DeployError::Failed(error)) => last = error,
             }
         }
+        self.left_to_the_boot()?;
         Ok(self.become_stuck(&last.context(format!("{identity} does not become healthy any more")))?)
     }
 
@@ -215,16 +222,16 @@ impl Operation<'_> {
         self.deploy(release)?;
         self.watch.add(since.elapsed(), |parts| &mut parts.start);
         self.watch.running();
-        // What ran for weeks needs no soak, and nobody may interrupt an app's way back to life.
+        // What ran for weeks needs no soak, and nobody but a shutdown may interrupt an app's way back to life.
         let rules = Rules { soak: Duration::ZERO, ..Rules::of(&self.app.health) };
-        match self.await_healthy(&rules, &Interrupt::never())? {
+        match self.await_healthy(&rules, &self.host.interrupt.by_shutdown())? {
             Verdict::Healthy(_) => {
                 // Whatever ran in between served nobody.
                 self.watch.running_at_last();
                 Ok(())
             }
             Verdict::Unhealthy(report) | Verdict::Died(report) => Err(DeployError::failed(anyhow!(report.sentence()))),
-            Verdict::Interrupted => Err(DeployError::not_ready(anyhow!("interrupted"))),
+            Verdict::Interrupted => Err(DeployError::not_ready(anyhow!("the machine is going down"))),
         }
     }
 

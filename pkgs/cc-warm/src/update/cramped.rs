@@ -8,7 +8,6 @@ use super::operation::{Operation, Setback};
 use super::saga::Event;
 use crate::snapshot::{self, Depth, Exchange, Rules, SnapshotId, Volume, Work};
 use crate::sys::fault;
-use crate::sys::signals::Interrupt;
 
 impl Operation<'_> {
     /// Builds the data of `volumes` beside what is live, making room where there is none.
@@ -37,15 +36,15 @@ impl Operation<'_> {
     }
 
     fn try_to_build(&self, id: &SnapshotId, volumes: &[Volume]) -> Result<Vec<Exchange>> {
-        // Nobody may interrupt an app's way back.
-        let work = Work { reporter: self.narrator, interrupt: &Interrupt::never() };
+        // Nobody but a shutdown may interrupt an app's way back.
+        let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt.by_shutdown() };
         self.store.build(id, volumes, self.id(), work)
     }
 
     /// What is about to become the only copy must be whole.
     fn check_before_discarding(&self, id: &SnapshotId) -> Result<()> {
         let snapshot = self.store.get(id)?.with_context(|| format!("snapshot {id} is not there any more"))?;
-        let work = Work { reporter: self.narrator, interrupt: &Interrupt::never() };
+        let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt.by_shutdown() };
         let audit = self.store.audit(&snapshot, Depth { content: true, rate: None }, work)?;
         if audit.problems.is_empty() {
             return Ok(());

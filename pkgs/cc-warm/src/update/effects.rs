@@ -95,8 +95,11 @@ fn entry(operation: &Operation<'_>, outcome: &Outcome) -> Entry {
         Outcome::Released { by } => Some(by.clone()),
         _ => None,
     };
-    entry.downtime_ms = operation.watch.whole_ms();
-    entry.downtime_parts = operation.watch.parts();
+    // What is stuck is down still.
+    if !matches!(outcome, Outcome::Stuck { .. }) {
+        entry.downtime_ms = operation.watch.whole_ms();
+        entry.downtime_parts = operation.watch.parts();
+    }
     entry
 }
 
@@ -115,12 +118,19 @@ fn tell(
         Outcome::Stuck { reason, data } => {
             let mut alert = Alert::new(AlertKind::Stuck, id, format!("{name} is stuck: it is down and stays down"))
                 .fact("tried", progress.begun.to.to_string())
-                .fact("because", reason.raw())
-                .fact("data", data.describe());
+                .fact("because", reason.raw());
+            if let Some((_, reason)) = &progress.back {
+                alert = alert.fact("it went back because", reason.raw());
+            }
+            alert = alert.fact("data", data.describe());
+            if let Some(snapshot) = progress.snapshot.as_ref().filter(|_| progress.snapshotted) {
+                alert = alert.fact("known-good", format!("snapshot {snapshot}, intact"));
+            }
             if let Some(error) = left_running {
                 alert = alert.fact("still there", format!("it could not be stopped: {error}"));
             }
-            Some(alert.hint(format!("cc-warm status {name}")).hint(format!("cc-warm restore {name}")))
+            let next = outcome.hint(name.as_str()).unwrap_or_else(|| format!("cc-warm restore {name}"));
+            Some(alert.hint(format!("cc-warm status {name}")).hint(next))
         }
         Outcome::Released { by } => Some(
             Alert::new(AlertKind::Released, id, format!("{name} is left to whoever works on it"))

@@ -109,7 +109,7 @@ impl Operation<'_> {
         let (snapshot, spent) = self
             .store
             .take(&order, work)
-            .map_err(|error| if self.host.interrupt.is_set() { Self::interrupted() } else { Setback::Broken(error) })?;
+            .map_err(|error| if self.host.interrupt.is_set() { self.interrupted() } else { Setback::Broken(error) })?;
         self.watch.add(spent.copy, |parts| &mut parts.copy);
         self.watch.add(spent.verify, |parts| &mut parts.verify);
         self.watch.add(spent.sync, |parts| &mut parts.sync);
@@ -142,13 +142,10 @@ impl Operation<'_> {
             Verdict::Healthy(report) => self.say(&format!("healthy: {}", report.sentence())),
             Verdict::Unhealthy(report) => return Err(failed(report.sentence())),
             Verdict::Died(report) => {
-                return Err(failed(format!(
-                    "{}; its last words: {}",
-                    report.sentence(),
-                    self.deployer.last_words().raw()
-                )));
+                let words = self.deployer.last_words();
+                return Err(failed(format!("{}\nits last words:\n{}", report.sentence(), words.raw().trim_end())));
             }
-            Verdict::Interrupted => return Err(Self::interrupted()),
+            Verdict::Interrupted => return Err(self.interrupted()),
         }
         if let Some(before) = self.progress().begun.continuity.clone() {
             let after = health::continuity(self.app)
@@ -169,11 +166,14 @@ impl Operation<'_> {
     }
 
     fn settle_if_asked(&self) -> Result<(), Setback> {
-        if self.host.interrupt.is_set() { Err(Self::interrupted()) } else { Ok(()) }
+        if self.host.interrupt.is_set() { Err(self.interrupted()) } else { Ok(()) }
     }
 
-    fn interrupted() -> Setback {
-        Setback::Back(Cause::Interrupted, Untrusted::new("cc-warm was asked to end"))
+    fn interrupted(&self) -> Setback {
+        match self.left_to_the_boot() {
+            Err(setback) => setback,
+            Ok(()) => Setback::Back(Cause::Interrupted, Untrusted::new("cc-warm was asked to end")),
+        }
     }
 
     /// `restore`: the snapshot named in `Begun` by its identity, chosen by the caller through [`Operation::restoring`].

@@ -160,7 +160,7 @@ pub fn unstick(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Optio
     let journal = journal::peek(&context.host.dirs, &app.name).map_err(|error| error.into_problem(&app.name))?;
     let Some(progress) = journal.filter(|progress| progress.last == EventName::Stuck) else { return Ok(None) };
     let data = progress.stuck.as_ref().map_or(LiveData::Failed, |(_, data)| *data);
-    if !matches!(data, LiveData::Untouched | LiveData::Snapshot) {
+    if !data.fits() {
         let chosen = choose(context, app, &Which::Current)?;
         return restore(context, app, lock, &chosen).map(Some);
     }
@@ -205,6 +205,8 @@ pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome
             .into());
     }
     must_be_healthy(context, app, deployer.as_ref())?;
+    // It must be possible to come back to it.
+    deployer.prepared(&identity)?;
     note_adopted(context, app, &identity)?;
     Ok(Outcome::Adopted { identity })
 }
@@ -273,17 +275,29 @@ fn running(app: &App, observed: &Observed) -> Result<(Deployment, Identity)> {
 /// Refuses an unhealthy app: it is never snapshotted over its known-good, and never last-good.
 fn must_be_healthy(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<()> {
     match healthy_now(context, app, deployer)? {
-        Ok(()) => Ok(()),
-        Err(reason) => {
+        Now::Healthy => Ok(()),
+        Now::Unhealthy(reason) => {
             Err(Problem::new(format!("`{}` is not healthy; nothing was touched: {}", app.name, reason.terminal()))
                 .hint(format!("cc-warm status {}", app.name))
                 .into())
         }
+        Now::Interrupted => Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).into()),
     }
 }
 
+/// How an app is before anything is done to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Now {
+    /// Healthy.
+    Healthy,
+    /// Not, and why.
+    Unhealthy(Untrusted),
+    /// We were asked to end before that was known.
+    Interrupted,
+}
+
 /// Whether `app` is healthy, without a soak; tasks that are still starting are waited for up to the deadline.
-pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<Result<(), Untrusted>> {
+pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<Now> {
     let mut observe = || match deployer.observe()? {
         Observed::Present(deployment) => Ok(deployment.state),
         Observed::Absent { .. } => Ok(Convergence::Died(Untrusted::new("it is not deployed"))),
@@ -296,9 +310,9 @@ pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) ->
         progress: &mut |_| {},
     })?;
     Ok(match verdict {
-        Verdict::Healthy(_) => Ok(()),
-        Verdict::Unhealthy(report) | Verdict::Died(report) => Err(Untrusted::new(report.sentence())),
-        Verdict::Interrupted => Err(Untrusted::new("cc-warm was asked to end")),
+        Verdict::Healthy(_) => Now::Healthy,
+        Verdict::Unhealthy(report) | Verdict::Died(report) => Now::Unhealthy(Untrusted::new(report.sentence())),
+        Verdict::Interrupted => Now::Interrupted,
     })
 }
 

@@ -1,6 +1,5 @@
 //! One operation on an app, as it is performed: what every act needs, and the acts that both ways share.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -17,14 +16,26 @@ use crate::identity::Identity;
 use crate::lock::AppLock;
 use crate::snapshot::{Reporter, SnapshotId, Staged, Store};
 use crate::sys::clock::Deadline;
+use crate::sys::fault;
 use crate::sys::signals::Interrupt;
 use crate::sys::untrusted::Untrusted;
-use crate::sys::{fault, procfs};
 
 /// A stop that takes longer is not believed any more.
 const STOP_DEADLINE: Duration = Duration::from_mins(5);
 /// How long a deployer that does not answer is asked again before the operation is left to `recover`.
 const PATIENCE: Duration = Duration::from_mins(2);
+
+#[cfg(not(feature = "fault-points"))]
+fn patience() -> Duration {
+    PATIENCE
+}
+
+/// Tests have less of it.
+#[cfg(feature = "fault-points")]
+fn patience() -> Duration {
+    let wanted = std::env::var("CC_WARM_PATIENCE_MS").ok().and_then(|ms| ms.parse().ok());
+    wanted.map_or(PATIENCE, Duration::from_millis)
+}
 
 /// Tells what happens, a line an event, to whoever watches.
 pub trait Narrator: Reporter {
@@ -112,7 +123,7 @@ impl Operation<'_> {
 
     /// Asks a deployer again while it does not answer, with back-off; a fact about the app is returned at once.
     pub fn patiently<T>(&self, mut ask: impl FnMut() -> Result<T, DeployError>) -> Result<T, DeployError> {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(patience());
         let mut pause = Duration::from_millis(200);
         loop {
             match ask() {
@@ -150,13 +161,7 @@ impl Operation<'_> {
 
     /// Fails unless nothing of the app exists and nobody uses its volumes: the condition of every snapshot and restore.
     pub fn must_be_gone(&self) -> Result<(), Setback> {
-        let mut left = self.patiently(|| self.deployer.remains()).map_err(Setback::from)?;
-        if left.is_empty() {
-            // Whatever the deployer knows: nobody may have the data open, mapped, or mounted.
-            let volumes = self.patiently(|| self.deployer.volumes()).map_err(Setback::from)?;
-            let folders: Vec<PathBuf> = volumes.into_iter().map(|volume| volume.dir).collect();
-            left = procfs::users_of(&folders);
-        }
+        let left = self.patiently(|| self.deployer.remains()).map_err(Setback::from)?;
         if left.is_empty() {
             return Ok(());
         }
@@ -208,6 +213,19 @@ impl Operation<'_> {
             return Err(Setback::Released(Untrusted::new(error.to_string())));
         }
         let progress = self.progress();
+        // Where it was written down what docker showed, whatever it shows now instead is another's work; where the act was
+        // cut short before that, the identity has to do.
+        let written = match progress.last {
+            EventName::Stopping | EventName::Snapshotting | EventName::Snapshotted => {
+                progress.begun.generation.as_ref()
+            }
+            EventName::Deployed | EventName::RollingBack | EventName::Restoring => progress.deployed.as_ref(),
+            _ => None,
+        };
+        let [before, now] = [progress.begun.generation.as_ref(), Some(&deployment.generation)];
+        if written.is_some() && now != written && now != before {
+            return Err(Setback::Released(Untrusted::new("it was changed by someone else meanwhile")));
+        }
         let ours = |identity: &Identity| {
             [progress.begun.from.as_ref(), Some(&progress.begun.to), progress.back_to()].contains(&Some(identity))
         };
@@ -220,6 +238,17 @@ impl Operation<'_> {
                 Err(Setback::Released(Untrusted::new(format!("{} was deployed meanwhile: {why}", label.raw()))))
             }
         }
+    }
+
+    /// Fails if the machine is going down: then the journal is all that has to be left, and the boot's recovery has the
+    /// time that a shutdown has not.
+    pub fn left_to_the_boot(&self) -> Result<(), Setback> {
+        if self.host.interrupt.by_shutdown().is_set() {
+            return Err(Setback::NotReady(anyhow!(
+                "the machine is going down; the recovery at its next boot settles it"
+            )));
+        }
+        Ok(())
     }
 
     /// The release that was prepared as `identity`, from this disk alone.

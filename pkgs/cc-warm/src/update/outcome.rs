@@ -23,12 +23,15 @@ pub enum Outcome {
     /// The target runs and is healthy.
     Updated {
         /// What ran before; `None`: a first deployment.
+        #[serde(skip_serializing_if = "Option::is_none")]
         from: Option<Identity>,
         /// What runs now.
         to: Identity,
         /// For how long the app was down, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
         downtime_ms: Option<u64>,
         /// On what that time went, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
         downtime_parts: Option<Parts>,
     },
     /// The app runs what it ran before, and that is now the last-good.
@@ -39,15 +42,20 @@ pub enum Outcome {
     /// Waits for the operator.
     Held {
         /// What runs.
+        #[serde(skip_serializing_if = "Option::is_none")]
         current: Option<Version>,
         /// What waits.
+        #[serde(skip_serializing_if = "Option::is_none")]
         candidate: Option<Version>,
         /// Why.
         reasons: Vec<String>,
+        /// Whether `approve` would let it pass.
+        approvable: bool,
     },
     /// Waits for a window of time in which it may be stopped.
     Waiting {
         /// What runs.
+        #[serde(skip_serializing_if = "Option::is_none")]
         current: Option<Version>,
         /// What waits.
         candidate: Version,
@@ -55,16 +63,20 @@ pub enum Outcome {
     /// The prior version and its data are back.
     RolledBack {
         /// What runs again.
+        #[serde(skip_serializing_if = "Option::is_none")]
         to: Option<Identity>,
         /// What was tried.
         tried: Identity,
         /// Whether the version is to blame.
+        #[serde(skip_serializing_if = "Option::is_none")]
         cause: Option<Cause>,
         /// Why.
         reason: Untrusted,
         /// For how long the app was down, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
         downtime_ms: Option<u64>,
         /// On what that time went, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
         downtime_parts: Option<Parts>,
     },
     /// A snapshot's version and data are back, as the operator asked.
@@ -84,8 +96,10 @@ pub enum Outcome {
         /// Its id.
         snapshot: String,
         /// For how long the app was down, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
         downtime_ms: Option<u64>,
         /// On what that time went, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
         downtime_parts: Option<Parts>,
     },
     /// The way back failed in this run; the app is down.
@@ -108,6 +122,7 @@ pub enum Outcome {
     /// Updates of the app are paused.
     Paused {
         /// The operator's words.
+        #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
     /// It was never deployed here, and is only to be adopted.
@@ -244,10 +259,10 @@ impl Outcome {
                 format!("updated: {} → {}{}", from.version, to.version, down(downtime_ms, downtime_parts))
             }
             Self::Adopted { identity } => format!("adopted: {identity} runs and is healthy; nothing was changed"),
-            Self::Held { current, candidate, reasons } => {
-                let current = current.as_ref().map_or("an unknown version".to_owned(), ToString::to_string);
-                let candidate = candidate.as_ref().map_or("any update".to_owned(), ToString::to_string);
-                lines(&format!("held at {current}: {candidate} waits for you"), reasons)
+            Self::Held { current, candidate, reasons, .. } => {
+                let at = current.as_ref().map_or(String::new(), |current| format!(" at {current}"));
+                let waits = candidate.as_ref().map_or(String::new(), |c| format!(": {c} waits for you"));
+                lines(&format!("held{at}{waits}"), reasons)
             }
             Self::Waiting { current, candidate } => {
                 let current = current.as_ref().map_or("an unknown version".to_owned(), ToString::to_string);
@@ -259,7 +274,7 @@ impl Outcome {
                     to.as_ref().map_or("nothing is deployed".to_owned(), |to| format!("{} runs again", to.version));
                 lines(
                     &format!("rolled back: {} {what}, {now}{}", tried.version, down(downtime_ms, downtime_parts)),
-                    &[reason.terminal()],
+                    &[reason.terminal_lines()],
                 )
             }
             Self::Restored { to, operation } => {
@@ -269,25 +284,26 @@ impl Outcome {
             Self::Snapshotted { snapshot, downtime_ms, downtime_parts } => {
                 format!("snapshot {snapshot} is the known-good{}", down(downtime_ms, downtime_parts))
             }
-            Self::Stuck { reason, data } => {
-                lines(&format!("STUCK: the app is down and stays down ({})", data.describe()), &[reason.terminal()])
-            }
+            Self::Stuck { reason, data } => lines(
+                &format!("STUCK: the app is down and stays down ({})", data.describe()),
+                &[reason.terminal_lines()],
+            ),
             Self::StuckAlready { reason } => {
-                lines("still stuck: the app is down since an earlier run", &[reason.terminal()])
+                lines("still stuck: the app is down since an earlier run", &[reason.terminal_lines()])
             }
-            Self::Released { by } => lines("left to whoever works on it", &[by.terminal()]),
+            Self::Released { by } => lines("left to whoever works on it", &[by.terminal_lines()]),
             Self::Paused { reason } => reason
                 .as_ref()
                 .map_or("paused".to_owned(), |reason| format!("paused: {}", Untrusted::new(reason).terminal())),
             Self::NotDeployed => "left alone: it is not deployed, and `ensure` is off".to_owned(),
             Self::DownByHand => "left alone: somebody undeployed it".to_owned(),
             Self::UnhealthyBefore { reason } => {
-                lines("left alone: it is unhealthy, before any update", &[reason.terminal()])
+                lines("left alone: it is unhealthy, before any update", &[reason.terminal_lines()])
             }
             Self::FetchFailed { reason } => {
-                lines("nothing was touched: the recipe could not be fetched", &[reason.terminal()])
+                lines("nothing was touched: the recipe could not be fetched", &[reason.terminal_lines()])
             }
-            Self::NotReady { reason } => lines("not ready; nothing was touched", &[reason.terminal()]),
+            Self::NotReady { reason } => lines("not ready; nothing was touched", &[reason.terminal_lines()]),
             Self::Cancelled => "cancelled before anything began".to_owned(),
         }
     }
@@ -296,13 +312,20 @@ impl Outcome {
     #[must_use]
     pub fn hint(&self, app: &str) -> Option<String> {
         match self {
-            Self::Held { candidate: Some(candidate), .. } => Some(format!("cc-warm approve {app} {candidate}")),
+            Self::Held { candidate: Some(candidate), approvable: true, .. } => {
+                Some(format!("cc-warm approve {app} {candidate}"))
+            }
+            Self::Held { .. } | Self::FetchFailed { .. } => Some(format!("cc-warm plan {app}")),
             Self::RolledBack { cause: Some(Cause::Failed), .. } => {
                 Some(format!("it is not tried again until a newer version, or `cc-warm retry {app}`"))
             }
-            Self::Stuck { .. } | Self::StuckAlready { .. } => Some(format!("cc-warm restore {app}")),
+            // Its data fits the version that ran before: nothing has to be brought back.
+            Self::Stuck { data, .. } if data.fits() => Some(format!("cc-warm retry {app}")),
+            Self::Stuck { .. } => Some(format!("cc-warm restore {app}")),
+            Self::StuckAlready { .. } | Self::Released { .. } | Self::UnhealthyBefore { .. } => {
+                Some(format!("cc-warm status {app}"))
+            }
             Self::Waiting { .. } => Some(format!("cc-warm update --now {app}")),
-            Self::UnhealthyBefore { .. } => Some(format!("cc-warm status {app}")),
             Self::DownByHand | Self::Paused { .. } => Some(format!("cc-warm resume {app}")),
             _ => None,
         }
@@ -310,6 +333,12 @@ impl Outcome {
 }
 
 impl LiveData {
+    /// Whether the version that ran before can be started on it.
+    #[must_use]
+    pub fn fits(self) -> bool {
+        matches!(self, Self::Untouched | Self::Snapshot)
+    }
+
     /// In words.
     #[must_use]
     pub fn describe(self) -> &'static str {
@@ -324,5 +353,5 @@ impl LiveData {
 }
 
 fn lines(first: &str, rest: &[String]) -> String {
-    rest.iter().fold(first.to_owned(), |text, line| format!("{text}\n  - {line}"))
+    rest.iter().fold(first.to_owned(), |text, line| format!("{text}\n  - {}", line.replace('\n', "\n    ")))
 }

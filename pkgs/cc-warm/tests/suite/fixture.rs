@@ -40,7 +40,7 @@ pub(crate) const NOTES: [&str; 2] = ["buy milk", "call home"];
 impl Fixture {
     /// The sandbox, with nothing deployed yet.
     pub(crate) fn empty() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::Builder::new().prefix("cc-warm-sandbox-").tempdir().unwrap();
         let sandbox = Sandbox::new(dir.path(), &cargo_bin("cc-warm")).unwrap();
         // Hundreds of sandboxes wait for an app to be well, or not to be.
         sandbox
