@@ -53,11 +53,11 @@ def put(path, content):
 def make_a(top, scale):
     rng = random.Random(1)
     os.makedirs(f"{top}/base")
-    for number in range(max(1, round(6 * scale))):
+    for number in range(max(1, round(8 * scale))):
         with open(f"{top}/base/large{number}", "wb") as file:
             for _ in range(100):
                 file.write(noise(rng, 1 << 20))
-    for number in range(max(12, round(1194 * scale))):
+    for number in range(max(12, round(1192 * scale))):
         folder = f"{top}/base/{number % 30}"
         os.makedirs(folder, exist_ok=True)
         # Most are small, as tables and indexes are.
@@ -357,7 +357,7 @@ def machine(args):
                        ("borg", ["borg", "--version"]), ("cp", ["cp", "--version"])):
         if shutil.which(tool):
             said = subprocess.run(argv, capture_output=True, text=True).stdout
-            versions[tool] = re.search(r"\d+\.[\d.]+\d", said)[0]
+            versions[tool] = re.search(r"\d+(\.\d+)+", said)[0]
     return {"cores": os.cpu_count(), "memory": round(memory / (1 << 20)), "kernel": re.match(r"\d+\.\d+", platform.release())[0],
             "rounds": args.rounds, "versions": versions}
 

@@ -188,6 +188,9 @@ def error(kind, scenario, point, nth, action, folder, program):
     cell = Cell(kind, scenario, folder, program)
     ran = cell.run(f"{point}#{nth}={action}")
     if action == "kill" and ran.code != -signal.SIGKILL:
+        if nth > 1 and ran.code == SCENARIOS[scenario]["exit"]:
+            # What is young is copied, and what is old taken over: it does not come equally often each time.
+            return "not reached"
         raise lab.Failure(f"it was not killed: {ran.text}")
     cell.whole("after the fault")
     return cell.settle(ran)
@@ -224,6 +227,9 @@ def quota(kind, scenario, point, nth, folder, program):
         if subprocess.run(["btrfs", "qgroup", "limit", "none", "0/5", cell.mounted], capture_output=True).returncode == 0:
             break
         sync(cell.mounted)
+    else:
+        cell.reboot()
+        limit("none")
     return cell.settle(ran)
 
 
@@ -375,6 +381,8 @@ def main():
                     how = done.result()
                     passed += how != "not reached"
                     ended.setdefault(fault, {}).setdefault(how, []).append(name)
+                    if passed % 50 == 0:
+                        print(f"  {passed} of {len(running)}, {time.monotonic() - begun:.0f} s", flush=True)
                 except lab.Failure as failure:
                     failures.append(f"{name}:\n{failure}")
                     print(f"FAILED: {failures[-1]}\n", flush=True)

@@ -6,10 +6,11 @@
 //! spans of a file can be digested in any order, at the same time.
 
 /// Bytes of a span.
-pub(super) const SPAN: u64 = 8 << 20;
+pub(super) const SPAN: u64 = SPAN_LENGTH as u64;
+const SPAN_LENGTH: usize = 8 << 20;
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 64 << 10;
-const BLOCKS: usize = SPAN as usize / BLOCK;
+const BLOCKS: usize = SPAN_LENGTH / BLOCK;
 
 /// One span's digest in the making. Blocks must come in order.
 #[derive(Debug, Default)]
@@ -72,7 +73,7 @@ mod tests {
 
     fn digest(data: &[u8], step: usize) -> [u8; 32] {
         let mut spans = Vec::new();
-        for (number, part) in data.chunks(SPAN as usize).enumerate() {
+        for (number, part) in data.chunks(SPAN_LENGTH).enumerate() {
             let mut span = Span::default();
             for (at, piece) in part.chunks(step * BLOCK).enumerate() {
                 if !is_zero(piece) {
@@ -115,10 +116,10 @@ mod tests {
             assert!(all.insert(digest(&one, 1)), "{at}");
             one[at] = 0;
         }
-        let mut far = vec![0_u8; SPAN as usize + 1];
+        let mut far = vec![0_u8; SPAN_LENGTH + 1];
         far[0] = 1;
         assert!(all.insert(digest(&far, 1)));
-        far.swap(0, SPAN as usize);
+        far.swap(0, SPAN_LENGTH);
         assert!(all.insert(digest(&far, 1)));
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use rustix::io::Errno;
 use serde_json::Map;
 
 use super::catalog::{Catalog, Reader};
@@ -374,6 +375,18 @@ fn explain(error: anyhow::Error, volume: &Volume) -> anyhow::Error {
     let users = procfs::users_of(std::slice::from_ref(&volume.dir));
     let who = if users.is_empty() { "it is not known who".to_owned() } else { users.join(", ") };
     error.context(anyhow!("something still writes to volume `{}` ({who})", volume.name))
+}
+
+/// Whether it failed because a disk, or a quota, is full.
+#[must_use]
+pub fn is_no_space(error: &anyhow::Error) -> bool {
+    let full = [Errno::NOSPC.raw_os_error(), Errno::DQUOT.raw_os_error()];
+    error.chain().any(|cause| {
+        let by_std = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        by_std
+            .or_else(|| cause.downcast_ref::<Errno>().map(|errno| errno.raw_os_error()))
+            .is_some_and(|e| full.contains(&e))
+    })
 }
 
 /// Makes the folder `path`, which nobody else may enter.

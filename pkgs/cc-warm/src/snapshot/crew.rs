@@ -274,10 +274,6 @@ mod tests {
         }
     }
 
-    fn ok() -> Result<()> {
-        Ok(())
-    }
-
     #[test]
     fn takes_results_in_the_order_of_their_jobs() {
         let mut taken = Vec::new();
@@ -286,12 +282,18 @@ mod tests {
             taken.push(result);
             Ok(())
         };
-        run(3, work, push, ok, |lead| {
-            for job in 0..2000 {
-                if job % 3 == 0 { lead.pass(job * 2)? } else { lead.submit(job)? }
-            }
-            Ok(())
-        })
+        run(
+            3,
+            work,
+            push,
+            || Ok(()),
+            |lead| {
+                for job in 0..2000 {
+                    if job % 3 == 0 { lead.pass(job * 2)? } else { lead.submit(job)? }
+                }
+                Ok(())
+            },
+        )
         .unwrap();
         assert!(taken.into_iter().eq((0..2000).map(|job| job * 2)));
     }
@@ -311,15 +313,21 @@ mod tests {
                 }
                 Ok(())
             };
-            let error = run(2, work, take, ok, |lead| {
-                for job in 0..1000 {
-                    lead.submit(job)?;
-                }
-                if at == "lead" {
-                    bail!("lead failed")
-                }
-                Ok(())
-            });
+            let error = run(
+                2,
+                work,
+                take,
+                || Ok(()),
+                |lead| {
+                    for job in 0..1000 {
+                        lead.submit(job)?;
+                    }
+                    if at == "lead" {
+                        bail!("lead failed")
+                    }
+                    Ok(())
+                },
+            );
             error.unwrap_err().to_string()
         };
         for at in ["work", "take", "lead"] {
@@ -346,6 +354,6 @@ mod tests {
             crew.dismiss(&large);
             Ok(())
         };
-        run(2, work, |()| Ok(()), ok, |lead| lead.submit(())).unwrap();
+        run(2, work, |()| Ok(()), || Ok(()), |lead| lead.submit(())).unwrap();
     }
 }

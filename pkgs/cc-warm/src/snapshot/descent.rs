@@ -155,7 +155,7 @@ mod tests {
         assert!(descent.dir().unwrap().names().unwrap().is_empty());
         while let Some(left) = descent.leave() {
             assert_eq!(descent.dir().unwrap().names().unwrap().len(), 1);
-            if descent.depth() % 50 == 0 {
+            if descent.depth().is_multiple_of(50) {
                 most = most.max(descent.levels.iter().filter(|level| level.dir.is_some()).count());
             }
             unlinkat(&*descent.dir().unwrap(), &*left, AtFlags::REMOVEDIR).unwrap();

@@ -103,9 +103,9 @@ impl Links {
         // Held while the first is made: a second one must find it.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(first) = known.get_mut(&inode) else {
-            let made = make()?;
+            let new = make()?;
             known.insert(inode, First { node: Arc::clone(node), name: name.into(), left: links - 1 });
-            return Ok(Linked::First(made));
+            return Ok(Linked::First(new));
         };
         if Arc::ptr_eq(&first.node, node) {
             linkat(dir, &*first.name, dir, name, AtFlags::empty())?;

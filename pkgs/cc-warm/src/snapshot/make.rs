@@ -119,6 +119,14 @@ pub(super) struct Folder {
     pub(super) predecessor: Option<Arc<Dir>>,
 }
 
+/// A file whose flags wait until it has all its names.
+#[derive(Debug)]
+struct Guarded {
+    node: Arc<Node>,
+    name: Box<[u8]>,
+    flags: u32,
+}
+
 /// What makes entries; shared by all threads.
 #[derive(Debug)]
 pub(super) struct Maker {
@@ -137,7 +145,7 @@ pub(super) struct Maker {
     pub(super) target_flags: flags::Ability,
     links: Links,
     /// Immutable and append-only files that get further names later.
-    guarded: Mutex<Vec<(Arc<Node>, Box<[u8]>, u32)>>,
+    guarded: Mutex<Vec<Guarded>>,
     us: (u32, u32),
     umask: u32,
 }
@@ -248,7 +256,8 @@ impl Maker {
         }
         if flags::guard(entry.flags) && entry.links > 1 {
             let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
-            guarded.push((Arc::clone(&folder.node), entry.name.as_slice().into(), entry.flags));
+            let (node, name) = (Arc::clone(&folder.node), entry.name.as_slice().into());
+            guarded.push(Guarded { node, name, flags: entry.flags });
             return Ok(());
         }
         self.lessen(flags::apply_late(to, entry.flags, &self.target_flags).context("its flags")?);
@@ -257,7 +266,7 @@ impl Maker {
 
     /// Sets the flags that had to wait for all names.
     pub(super) fn finish(&self) -> Result<()> {
-        for (node, name, flags) in self.guarded.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for Guarded { node, name, flags } in self.guarded.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let set = || -> Result<()> {
                 let (dir, _) = self.target.open_far(self.target.dir(), node.way())?;
                 let file = self.target.open_own_file(&dir, &name)?;
@@ -270,6 +279,7 @@ impl Maker {
     }
 
     /// Makes a symlink, FIFO or device node, without its metadata.
+    #[expect(clippy::unused_self, reason = "reads as one family")]
     pub(super) fn create_special(&self, folder: &Folder, entry: &Entry) -> io::Result<()> {
         fault::point("snapshot.copy.create")?;
         let name = &*entry.name;

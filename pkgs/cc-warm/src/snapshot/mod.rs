@@ -2,14 +2,19 @@
 
 mod audit;
 pub mod beneath;
+#[cfg(test)]
+mod beneath_tests;
 pub mod catalog;
 mod content;
 mod copies;
 mod crew;
 mod data;
 pub mod descent;
+mod early;
 pub mod entry;
 mod exchange;
+#[cfg(test)]
+mod file_system_tests;
 pub mod flags;
 mod garbage;
 mod generations;
@@ -31,14 +36,21 @@ mod store_tests;
 pub mod take;
 mod take_entry;
 pub mod takeover;
+#[cfg(test)]
+mod takeover_tests;
+#[cfg(test)]
+mod test_tree;
 mod tidy;
 mod trash;
 pub mod tree;
+#[cfg(test)]
+mod tree_tests;
 pub mod verify;
+mod verify_walk;
 mod xattrs;
 
 pub use self::audit::{Audit, Depth};
-pub use self::copies::{Order, Spent, Staged, Work};
+pub use self::copies::{Order, Spent, Staged, Work, is_no_space};
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
 pub use self::measure::Totals;
 pub use self::preflight::{FileSystem, Preflight, VolumeNeed, bytes};

@@ -1,5 +1,6 @@
 //! Building live data from a snapshot's copy, by what was recorded of it.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::catalog::{Catalog, Digest, Event, Reader};
 use super::crew::{self, Crew, Lead};
 use super::data;
 use super::descent::Descent;
+use super::early::Early;
 use super::entry::Entry;
 use super::links::{Linked, Node};
 use super::make::{Finish, Folder, Kit, Maker, count};
@@ -75,12 +77,16 @@ pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interru
     let maker = Maker::new(source, target, order.reflink, Arc::clone(&meter))?;
     let shared = Shared { maker, live, digest: order.digest };
     let mut buffers = xattrs::Buffers::default();
+    let mut early = Early::start(shared.maker.target.dir());
     crew::run(
         threads(),
         |batch: Batch, kit: &mut Kit, crew| shared.batch(batch, kit, crew),
-        |finish: Option<Finish>| match finish {
-            Some(finish) => shared.maker.finish_folder(&finish, &mut buffers),
-            None => Ok(()),
+        |finish: Option<Finish>| {
+            early.reached(meter.read());
+            match finish {
+                Some(finish) => shared.maker.finish_folder(&finish, &mut buffers),
+                None => Ok(()),
+            }
         },
         || {
             let (entries, bytes) = meter.read();
@@ -89,6 +95,7 @@ pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interru
         },
         |lead| Walk::new(&shared, live_reader)?.run(reader, lead),
     )?;
+    drop(early);
     shared.maker.finish()?;
     let (entries, bytes) = meter.read();
     progress.done(entries, bytes);
@@ -107,9 +114,9 @@ impl Shared {
             self.maker.meter.check()?;
             let name = item.entry.name.clone();
             if let Some(what) = self.entry(&batch.folder, item, kit, crew).or_else(|error| {
-                match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
-                    Some(std::io::ErrorKind::NotFound) => Ok(Some("is missing".to_owned())),
-                    Some(std::io::ErrorKind::InvalidInput) => Ok(Some("is no regular file".to_owned())),
+                match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+                    Some(io::ErrorKind::NotFound) => Ok(Some("is missing".to_owned())),
+                    Some(io::ErrorKind::InvalidInput) => Ok(Some("is no regular file".to_owned())),
                     _ if data::is_short(&error) => Ok(Some("is too short".to_owned())),
                     _ => Err(error.context(format!("cannot restore `{}`", batch.folder.node.shown(&name)))),
                 }
@@ -156,7 +163,8 @@ impl Shared {
             }
         } else {
             if entry.kind == FileType::Symlink {
-                let target = readlinkat(&*folder.source, &*entry.name, Vec::new())?.into_bytes();
+                let target =
+                    readlinkat(&*folder.source, &*entry.name, Vec::new()).map_err(io::Error::from)?.into_bytes();
                 if target != entry.target {
                     return Ok(Some("leads elsewhere than was recorded".to_owned()));
                 }

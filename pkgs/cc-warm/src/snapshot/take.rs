@@ -1,6 +1,7 @@
 //! Taking a copy of a live tree, and writing down what it was.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::beneath::Root;
 use super::catalog::{Catalog, Digest, LEAVE, Lines, Reader};
 use super::crew::{self, Lead};
 use super::descent::Descent;
+use super::early::Early;
 use super::entry::Entry;
 use super::links::Node;
 use super::make::{Finish, Folder, Kit, Maker};
@@ -78,10 +80,12 @@ pub fn take(order: &Take<'_>, progress: &dyn Progress, interrupt: &Interrupt) ->
     let mut digests = if order.digest { Some(Lines::create(&order.catalog.digests)?) } else { None };
     let (mut total, mut missing) = (0, 0);
     let mut buffers = xattrs::Buffers::default();
+    let mut early = Early::start(shared.maker.target.dir());
     crew::run(
         threads(),
         |batch: Batch, kit: &mut Kit, crew| shared.batch(&batch, kit, crew),
         |piece: Piece| {
+            early.reached(meter.read());
             total += piece.count;
             missing += piece.missing;
             entries.write(&piece.entries)?;
@@ -100,6 +104,7 @@ pub fn take(order: &Take<'_>, progress: &dyn Progress, interrupt: &Interrupt) ->
         },
         |lead| Walk::new(&shared, reader)?.run(lead),
     )?;
+    drop(early);
     shared.maker.finish()?;
     let header = entries.finish_entries(began, order.running, &kind, total)?;
     if let Some(digests) = digests {
@@ -204,8 +209,12 @@ impl<'s> Walk<'s> {
         self.shared.maker.meter.add_entry();
         let (source, target) = (self.source.dir()?, self.target.dir()?);
         self.shared.maker.begin_folder(&entry, &target, inherits)?;
-        let listing = Listing::read(&self.shared.maker.source, &source)
-            .with_context(|| format!("cannot list the folder `{}`", node.shown(b".")))?;
+        let listing = match Listing::read(&self.shared.maker.source, &source) {
+            Ok(listing) => listing,
+            // It was deleted since it was opened.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.shared.running => Listing::default(),
+            Err(e) => return Err(e).with_context(|| format!("cannot list the folder `{}`", node.shown(b"."))),
+        };
         let mut folder = Folder {
             source,
             target,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, FileType, readlinkat, unlinkat};
+use rustix::io::Errno;
 
 use super::beneath::Dir;
 use super::catalog::Digest;
@@ -98,7 +99,7 @@ impl Shared {
             return Err(Changed { path: node.shown(name), what }.into());
         }
         match unlinkat(target, name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(io::Error::from(e)).with_context(|| format!("cannot remove `{}`", node.shown(name))),
         }
     }
@@ -111,7 +112,7 @@ impl Shared {
                 if let Some(taken) = self.take_over(folder, &entry, item.recorded.as_ref())? {
                     return Ok(taken);
                 }
-                self.file(folder, entry, kit, crew)
+                self.file(folder, &entry.name, kit, crew)
             }
             FileType::Socket => {
                 count(&self.maker.counts.sockets);
@@ -133,10 +134,10 @@ impl Shared {
         }
     }
 
-    fn file(&self, folder: &Folder, seen: Entry, kit: &mut Kit, crew: Crew<'_>) -> Result<(Entry, Digest)> {
+    fn file(&self, folder: &Folder, name: &[u8], kit: &mut Kit, crew: Crew<'_>) -> Result<(Entry, Digest)> {
         let maker = &self.maker;
-        let (from, stat) = maker.source.open_known_file(&folder.source, &seen.name)?;
-        let mut entry = Entry::of(&stat, &seen.name);
+        let (from, stat) = maker.source.open_known_file(&folder.source, name)?;
+        let mut entry = Entry::of(&stat, name);
         (entry.flags, entry.project) = flags::read(&from, &maker.source_flags)?;
         let from = Arc::new(from);
         match maker.link(folder, &entry, || maker.create(folder, &entry))? {
@@ -188,9 +189,13 @@ fn change(error: &anyhow::Error) -> Option<&'static str> {
     if error.downcast_ref::<Other>().is_some() {
         return Some("became something else");
     }
-    match error.downcast_ref::<io::Error>()?.kind() {
-        io::ErrorKind::NotFound => Some("vanished"),
-        io::ErrorKind::InvalidInput | io::ErrorKind::NotADirectory => Some("became something else"),
-        _ => None,
+    let own = || error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error).map(Errno::from_raw_os_error);
+    match error.downcast_ref::<Errno>().copied().or_else(own) {
+        Some(Errno::NOENT) => Some("vanished"),
+        // No file, no folder, no symlink any more; or one now.
+        Some(Errno::INVAL | Errno::NOTDIR | Errno::LOOP) => Some("became something else"),
+        Some(_) => None,
+        None => (error.downcast_ref::<io::Error>()?.kind() == io::ErrorKind::InvalidInput)
+            .then_some("became something else"),
     }
 }

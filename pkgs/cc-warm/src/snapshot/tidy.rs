@@ -132,6 +132,46 @@ impl Store {
         Ok(())
     }
 
+    /// Where failed data of volumes that are gone is kept.
+    #[must_use]
+    pub fn failed_folder(&self) -> &Path {
+        &self.failed
+    }
+
+    /// Deletes at once whatever may go while `operation` wants room for a restore: what is not whole, staging copies, the
+    /// trash, failed data whose time is over, then all that is older than a day.
+    #[must_use]
+    pub fn make_room(&self, volumes: &[Volume], rules: &Rules, operation: &str) -> Vec<anyhow::Error> {
+        let mut errors = self.discard_unfinished(volumes);
+        for name in names_in(&self.dir).unwrap_or_default() {
+            if [garbage::UNFINISHED, garbage::STAGING].iter().any(|prefix| name.starts_with(prefix)) {
+                errors.extend(self.discard(&self.dir.join(name)).err());
+            }
+        }
+        errors.extend(self.discard_failed(volumes, &Rules { reserve: u64::MAX, ..*rules }, Some(operation)));
+        errors.extend(self.empty_trash(volumes));
+        errors
+    }
+
+    /// Deletes what is live in `volumes`, and what `operation` has set aside already: there is no room for it. The folders
+    /// of the live data stay, empty.
+    pub fn discard_live(&self, volumes: &[Volume], operation: &str) -> Result<()> {
+        if let Some(error) = self.discard_unfinished(volumes).into_iter().next() {
+            return Err(error);
+        }
+        for kept in self.failed_data(volumes).iter().filter(|kept| kept.operation == operation) {
+            trash::delete(&kept.path)?;
+        }
+        for volume in volumes {
+            trash::empty(&volume.data())?;
+            fault::point("snapshot.discard.emptied")?;
+        }
+        match self.empty_trash(volumes).into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
     /// Deletes staging copies.
     #[must_use]
     pub fn discard_staging(&self) -> Vec<anyhow::Error> {

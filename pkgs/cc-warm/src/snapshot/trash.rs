@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::fs::{
     AtFlags, CWD, IFlags, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Statx, StatxAttributes, StatxFlags,
     ioctl_getflags, ioctl_setflags, openat, openat2, seek, statx, unlinkat,
@@ -95,6 +95,18 @@ pub(super) fn delete(path: &Path) -> Result<()> {
     let mut walk = Walk { mount: mount_of(&parent)?, levels: Vec::new(), root: up.to_owned() };
     let deleted = walk.delete(parent.as_fd(), name);
     deleted.with_context(|| format!("`{}` cannot be deleted whole", path.display()))
+}
+
+/// Deletes what is in the folder `path`; the folder itself stays.
+pub(super) fn empty(path: &Path) -> Result<()> {
+    let found = fs::symlink_metadata(path).with_context(|| format!("cannot look at `{}`", path.display()))?;
+    ensure!(found.is_dir(), "`{}` is not a folder", path.display());
+    unlock(path)?;
+    let entries = fs::read_dir(path).with_context(|| format!("cannot list `{}`", path.display()))?;
+    for entry in entries {
+        delete(&entry?.path())?;
+    }
+    durable::sync_dir(path)
 }
 
 /// A file system as it is mounted: what a walk never leaves.

@@ -15,7 +15,7 @@ const MOST: usize = 64 << 10;
 /// A way to one entry.
 #[derive(Debug, Clone)]
 pub(super) enum Way<'a> {
-    /// It is open, and not with O_PATH, which these system calls do not take.
+    /// It is open, and not with `O_PATH`, which these system calls do not take.
     Open(BorrowedFd<'a>),
     /// Through our own descriptor of its folder, so that no symlink of the tree is followed: they take no descriptor
     /// of a folder either.

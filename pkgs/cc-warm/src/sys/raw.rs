@@ -64,3 +64,40 @@ pub fn set_fs_xattr(fd: impl AsFd, value: FsXattr) -> rustix::io::Result<()> {
     // SAFETY: the kernel reads exactly one `struct fsxattr`.
     unsafe { ioctl(fd, Setter::<FS_IOC_FSSETXATTR, FsXattr>::new(value)) }
 }
+
+/// The first page of a file, mapped shared and writable: what it takes to try what a database does.
+#[cfg(test)]
+#[derive(Debug)]
+pub struct Mapped(*mut u8);
+
+#[cfg(test)]
+impl Mapped {
+    const LENGTH: usize = 4096;
+
+    /// Maps the first page of `file`, which is that long.
+    pub fn new(file: impl AsFd) -> io::Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new map at an address that the kernel chooses touches no memory of ours.
+        let start = unsafe { mmap(std::ptr::null_mut(), Self::LENGTH, access, MapFlags::SHARED, file, 0) }?;
+        Ok(Self(start.cast()))
+    }
+
+    /// Stores `byte` at `offset`.
+    ///
+    /// # Panics
+    /// If that lies behind the page.
+    pub fn store(&mut self, offset: usize, byte: u8) {
+        assert!(offset < Self::LENGTH);
+        // SAFETY: within the map, which lives as long as this does; nobody has a reference into it.
+        unsafe { self.0.add(offset).write_volatile(byte) };
+    }
+}
+
+#[cfg(test)]
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the map is ours alone and is not used after this.
+        let _ = unsafe { rustix::mm::munmap(self.0.cast(), Self::LENGTH) };
+    }
+}

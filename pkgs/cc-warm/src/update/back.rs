@@ -11,7 +11,7 @@ use super::operation::{Operation, Setback};
 use super::saga::{Cause, Event, EventName, Kind};
 use crate::deployer::DeployError;
 use crate::health::{Rules, Verdict};
-use crate::snapshot::{Exchange, ExchangeError, Volume, Work};
+use crate::snapshot::{Exchange, ExchangeError, Volume};
 use crate::state::{AppState, Interrupted, Rejected};
 use crate::sys::fault;
 use crate::sys::untrusted::Untrusted;
@@ -53,7 +53,7 @@ impl Operation<'_> {
             }
             match self.progress().last {
                 EventName::RollingBack => self.leave_target()?,
-                EventName::Restoring | EventName::Exchanging => self.restore()?,
+                EventName::Restoring | EventName::Exchanging | EventName::DiscardingFailed => self.restore()?,
                 EventName::Restored => self.write(&Event::Redeploying)?,
                 EventName::Redeploying => self.redeploy()?,
                 EventName::RolledBack | EventName::Stuck | EventName::Released | EventName::Committed => return Ok(()),
@@ -122,9 +122,7 @@ impl Operation<'_> {
         }
         let rest: Vec<Volume> =
             volumes.iter().filter(|v| !announced.iter().any(|known| known.volume == v.name)).cloned().collect();
-        // Nobody but a shutdown may interrupt an app's way back.
-        let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt.by_shutdown() };
-        for exchange in self.store.build(&id, &rest, &operation, work)? {
+        for exchange in self.build(&id, &rest)? {
             self.must_be_gone()?;
             self.write(&Event::Exchanging(exchange.clone())).context(JournalFailed)?;
             Self::exchange(&exchange, &volumes, &operation)?;
@@ -248,7 +246,7 @@ impl Operation<'_> {
 /// Marks an error of the journal itself.
 #[derive(Debug, thiserror::Error)]
 #[error("the journal could not be written")]
-struct JournalFailed;
+pub struct JournalFailed;
 
 impl From<DeployError> for Setback {
     fn from(error: DeployError) -> Self {

@@ -178,12 +178,8 @@ fn rolled_back(
         alert = alert.fact("runs again", to.to_string());
     }
     if progress.restored {
-        alert = alert
-            .fact("no longer seen", format!("what users wrote after the stop, soon after {}", progress.begun.at))
-            .fact(
-                "kept",
-                format!("the failed version's data, as `.cc-warm-failed-{id}` beside the `_data` of each volume"),
-            );
+        let lost = format!("what users wrote after the stop, soon after {}", progress.begun.at);
+        alert = alert.fact("no longer seen", lost).fact("kept", kept(operation));
     }
     if progress.stopped == Some(Stopped::Killed) {
         alert = alert.fact("unclean", "the app had to be killed before the snapshot: its data is as after a power cut");
@@ -194,15 +190,27 @@ fn rolled_back(
     alert.hint(format!("cc-warm history {name}"))
 }
 
+/// Where what the failed version left is, in words.
+fn kept(operation: &Operation<'_>) -> String {
+    let id = operation.id();
+    if operation.progress().discarding {
+        return "nothing: there was no room for the failed version's data beside the snapshot's".to_owned();
+    }
+    let volumes = operation.deployer.volumes().unwrap_or_default();
+    let elsewhere: Vec<String> = operation
+        .store
+        .failed_data(&volumes)
+        .into_iter()
+        .filter(|kept| kept.operation == id && kept.path.starts_with(operation.store.failed_folder()))
+        .map(|kept| format!("`{}`", kept.path.display()))
+        .collect();
+    let beside = format!("the failed version's data, as `.cc-warm-failed-{id}` beside the `_data` of each volume");
+    if elsewhere.is_empty() { beside } else { format!("{beside}, and {}", elsewhere.join(", ")) }
+}
+
 /// Sets apart what nobody needs any more. The app runs; a failure here is only noted.
 fn tidy(operation: &Operation<'_>, volumes: &[Volume]) {
-    let update = &operation.app.update;
-    let rules = snapshot::Rules {
-        keep_failed: update.keep_failed,
-        keep_previous: update.keep_previous,
-        reserve: operation.host.reserve,
-        now: operation.host.clock.now(),
-    };
+    let rules = operation.rules();
     note(operation.store.tidy(volumes, &rules, Some(operation.id())));
     let tidied = || -> Result<()> {
         let listing = operation.store.list()?;

@@ -4,6 +4,7 @@ pub mod assess;
 pub mod back;
 pub mod begin;
 pub mod context;
+pub mod cramped;
 pub mod effects;
 pub mod forecast;
 pub mod forward;

@@ -1,6 +1,5 @@
 //! One operation on an app, as it is performed: what every act needs, and the acts that both ways share.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -17,9 +16,9 @@ use crate::identity::Identity;
 use crate::lock::AppLock;
 use crate::snapshot::{Reporter, SnapshotId, Staged, Store};
 use crate::sys::clock::Deadline;
+use crate::sys::fault;
 use crate::sys::signals::Interrupt;
 use crate::sys::untrusted::Untrusted;
-use crate::sys::{fault, procfs};
 
 /// A stop that takes longer is not believed any more.
 const STOP_DEADLINE: Duration = Duration::from_mins(5);
@@ -162,13 +161,7 @@ impl Operation<'_> {
 
     /// Fails unless nothing of the app exists and nobody uses its volumes: the condition of every snapshot and restore.
     pub fn must_be_gone(&self) -> Result<(), Setback> {
-        let mut left = self.patiently(|| self.deployer.remains()).map_err(Setback::from)?;
-        if left.is_empty() {
-            // Whatever the deployer knows: nobody may have the data open, mapped, or mounted.
-            let volumes = self.patiently(|| self.deployer.volumes()).map_err(Setback::from)?;
-            let folders: Vec<PathBuf> = volumes.into_iter().map(|volume| volume.dir).collect();
-            left = procfs::users_of(&folders);
-        }
+        let left = self.patiently(|| self.deployer.remains()).map_err(Setback::from)?;
         if left.is_empty() {
             return Ok(());
         }

@@ -347,6 +347,7 @@ impl LiveData {
             Self::Snapshot => "its data is the restored snapshot",
             Self::Failed => "its data is what the failed version left",
             Self::Mixed => "some volumes hold the snapshot, some the failed version's data",
+            Self::Discarded => "its data was given up for want of space, and the snapshot is not back yet",
         }
     }
 }

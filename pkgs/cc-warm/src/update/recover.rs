@@ -118,7 +118,8 @@ fn perform(operation: &mut Operation<'_>, plan: Plan) -> Result<(), Setback> {
             operation.stop().map(drop)
         }
         Plan::StartPrior | Plan::GoBack | Plan::Undeploy => {
-            let on_the_way_back = [EventName::RollingBack, EventName::Restoring, EventName::Exchanging];
+            let on_the_way_back =
+                [EventName::RollingBack, EventName::Restoring, EventName::Exchanging, EventName::DiscardingFailed];
             if !on_the_way_back.contains(&operation.progress().last) {
                 operation.turn_back(
                     Cause::Interrupted,
