@@ -99,6 +99,7 @@ def what_operators_do_by_hand_is_adopted_left_alone_or_taken_over_again(w):
 def somebody_who_works_on_it_in_mid_update_is_let_be(w):
     w.publish("1.0.0+1")
     w.update()
+    w.app["health"]["deadline"] = "60s"
     w.publish("1.1.0+1", broken="wait")
     running = w.start("update", w.name)
     w.wait("the new version is there", lambda: w.runs() == "1.1.0+1" and "waiting until it is healthy" in running.said())
@@ -114,6 +115,7 @@ def somebody_who_works_on_it_in_mid_update_is_let_be(w):
 def a_way_back_that_finds_another_change_lets_be_too(w):
     w.publish("1.0.0+1")
     w.update()
+    w.app["health"]["deadline"] = "60s"
     w.publish("1.1.0+1", broken="wait")
     running = w.start("update", w.name)
     w.wait("the new version is there", lambda: w.runs() == "1.1.0+1" and "waiting until it is healthy" in running.said())
@@ -171,10 +173,12 @@ def a_swarm_that_rolls_back_by_itself_is_no_success(w):
     same("and the .env names it", w.env_line("TYPE"), f"{w.name}:1.0.0+1")
     # The same by the operator's hand: the label went back, and the .env did not.
     w.abra("app", "deploy", w.domain, "1.1.0+1", "-f", "-c")
-    w.wait("the swarm has put it back", lambda: w.runs() == "1.0.0+1", 90)
+    w.wait("the swarm has put it back", lambda: w.runs() == "1.0.0+1")
     same("the .env names what failed", w.env_line("TYPE"), f"{w.name}:1.1.0+1")
+    check("what runs is what cc-warm deployed", "up to date at 1.0.0+1" in w.update(), w.said)
+    (w.root / "state/abra" / w.name / "deployed.json").unlink()
     said = w.update(exit=10)
-    check("what disagrees is unknown, and held", "its `.env` says 1.1.0+1" in said, said)
+    check("without its own word, what disagrees is unknown, and held", "its `.env` says 1.1.0+1" in said, said)
 
 
 @case()
@@ -318,6 +322,71 @@ def images_of_both_versions_are_kept_and_a_tag_that_moved_is_put_back(w):
     running.end(exit=11)
     same("the prior version runs", w.runs(), "1.0.0+1")
     same("of the image that it had", docker("image", "inspect", tag, "--format", "{{.Id}}"), first)
-    kept = docker("image", "ls", "-q", "--no-trunc", f"cc-warm.invalid/{w.name}").split()
+    kept = docker("image", "ls", "-q", "--no-trunc", f"cc-warm.invalid/*/{w.name}").split()
     check("which has a name of ours", first in kept, kept)
     docker("image", "rm", "--no-prune", tag)
+
+
+@case()
+def a_volume_that_only_the_bad_version_had_is_kept_as_failed_data(w):
+    w.publish("1.0.0+1")
+    w.update()
+    w.write("mine")
+    w.publish("1.1.0+1", format=2, broken="1", mounts=("extra:/extra",), volumes=("extra",))
+    said = w.update(exit=10)
+    check("it is held", "extra" in said, said)
+    w.run("approve", w.name, "1.1.0+1")
+    running = w.start("update", w.name)
+    w.wait("the new version has its volume", lambda: w.volume("extra") is not None)
+    (w.volume("extra") / "photo").write_text("x")
+    running.end(exit=11)
+    same("the data is what it was", w.notes(), "mine\n")
+    extra = w.volume("extra")
+    kept = list(extra.parent.glob(".cc-warm-failed-*/photo"))
+    same("what was in the other volume is kept", [path.read_text() for path in kept], ["x"])
+    same("and seen by nobody", list(extra.iterdir()), [])
+    w.publish("1.2.0+1", format=2)
+    w.update()
+    same("updates go on", w.notes(), "v2:mine\n")
+
+
+@case()
+def a_volume_that_is_gone_is_made_again_for_its_data(w):
+    w.publish("1.0.0+1")
+    w.update()
+    w.write("mine")
+    w.run("snapshot", w.name)
+    labels = docker("volume", "inspect", f"{w.stack}_data", "--format", "{{json .Labels}}")
+    w.abra("app", "undeploy", w.domain)
+    w.wait("nothing uses it", lambda: not docker("ps", "-aq", "--filter", f"volume={w.stack}_data"))
+    docker("volume", "rm", f"{w.stack}_data")
+    w.run("restore", w.name, "--yes")
+    same("its data is back", w.notes(), "mine\n")
+    same("its labels too", docker("volume", "inspect", f"{w.stack}_data", "--format", "{{json .Labels}}"), labels)
+    same("it runs", w.runs(), "1.0.0+1")
+
+
+@case()
+def an_app_that_has_to_be_killed_is_gone_before_anything_touches_its_data(w):
+    w.publish("1.0.0+1", helper=True)
+    w.update()
+    w.write("mine")
+    w.publish("1.1.0+1", format=2, broken="1", helper=True)
+    w.update(exit=11)
+    check("its data is said to be as after a power cut", "had to be killed" in json.dumps(w.alerts()), w.alerts())
+    same("and is all there", (w.runs(), w.notes()), ("1.0.0+1", "mine\n"))
+
+
+@case()
+def a_state_folder_that_is_not_mounted_is_refused(w):
+    w.publish("1.0.0+1")
+    w.update()
+    (w.root / "state").rename(w.root / "elsewhere")
+    (w.root / "state").mkdir(mode=0o700)
+    said = w.update(exit=24)
+    check("why is said", "not mounted" in said and "findmnt" in said, said)
+    check("doctor says so", "not mounted" in w.run("doctor", exit=1), w.said)
+    same("nothing was made in it", list((w.root / "state").iterdir()), [])
+    (w.root / "state").rmdir()
+    (w.root / "elsewhere").rename(w.root / "state")
+    check("mounted, all is as before", "up to date" in w.update(), w.said)

@@ -11,6 +11,8 @@ import time
 
 from engine import HERE, IMAGE, docker
 
+# What takes longer hangs. Machines that run tests may be slow.
+LONGEST = 400
 CC_WARM = os.environ.get("CC_WARM", "")
 
 COMPOSE = """version: "3.8"
@@ -69,7 +71,7 @@ class Running:
         return (self.world.root / "running.log").read_text()
 
     def end(self, exit):
-        code = self.process.wait(180)
+        code = self.process.wait(LONGEST)
         if code != exit:
             raise Failed(f"{' '.join(self.argv)}: exit {code}, not {exit}:\n{self.said()}\n{self.world.evidence()}")
         return self.said()
@@ -116,7 +118,7 @@ class World:
 
     def publish(
         self, version, format=1, broken="", volume="data", helper=False, secrets=("key",), image=f"{IMAGE}:1", label=None,
-        annotated=True, failure_action="pause", mounts=(),
+        annotated=True, failure_action="pause", mounts=(), volumes=(),
     ):
         data = f"    volumes:\n      - {volume}:/data\n" if self.stateful else ""
         data += "".join(f"      - {mount}\n" for mount in mounts)
@@ -127,7 +129,7 @@ class World:
             services=HELPER.format(image=image) if helper else "", failure_action=failure_action,
         )
         if self.stateful:
-            text += f"volumes:\n  {volume}:\n"
+            text += "volumes:\n" + "".join(f"  {name}:\n" for name in (volume, *volumes))
         if secrets:
             text += "secrets:\n"
             for name in secrets:
@@ -162,7 +164,7 @@ class World:
     def run(self, *argv, exit=0, environment={}):
         argv = [CC_WARM, "--config", str(self.configure()), *argv]
         began = time.monotonic()
-        done = subprocess.run(argv, capture_output=True, text=True, env=self.environment(**environment), timeout=180)
+        done = subprocess.run(argv, capture_output=True, text=True, env=self.environment(**environment), timeout=LONGEST)
         self.took = time.monotonic() - began
         self.said = done.stdout + done.stderr
         if done.returncode != exit:
@@ -194,8 +196,12 @@ class World:
     # What is the case.
 
     def services(self):
-        ids = docker("service", "ls", "-q", "--filter", f"label=com.docker.stack.namespace={self.stack}").split()
-        return {row["Spec"]["Name"].removeprefix(f"{self.stack}_"): row for row in json.loads(docker("service", "inspect", *ids))} if ids else {}
+        while True:
+            ids = docker("service", "ls", "-q", "--filter", f"label=com.docker.stack.namespace={self.stack}").split()
+            rows = json.loads(docker("service", "inspect", *ids, check=False)) if ids else []
+            # One that was removed in between is looked for again.
+            if len(rows) == len(ids):
+                return {row["Spec"]["Name"].removeprefix(f"{self.stack}_"): row for row in rows}
 
     def runs(self):
         """The version label of what runs, and whether it was deployed in chaos mode."""
@@ -227,7 +233,7 @@ class World:
         found = re.search(rf"^{key}=(.*)$", self.env.read_text(), re.MULTILINE)
         return found[1] if found else None
 
-    def wait(self, what, condition, seconds=60):
+    def wait(self, what, condition, seconds=LONGEST):
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
@@ -258,6 +264,6 @@ class World:
             for name in docker(kind, "ls", "--format", "{{.Name}}").split():
                 if name.startswith(f"{self.stack}_"):
                     docker(kind, "rm", name, check=False)
-        tags = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"cc-warm.invalid/{self.name}").split()
+        tags = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"cc-warm.invalid/*/{self.name}").split()
         for tag in tags:
             docker("image", "rm", "--no-prune", tag, check=False)

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::deployer::process;
+use crate::deployer::{abra, process};
 use crate::error::{Exit, Problem};
 use crate::sys::dirs::Dirs;
 use crate::sys::{durable, random};
@@ -13,7 +13,8 @@ pub fn check(dirs: &Dirs) -> Result<()> {
     if dirs.id().exists() {
         return Ok(());
     }
-    let running = process::running_from(dirs);
+    let mut running = process::running_from(dirs);
+    running.extend(abra::running_from(dirs));
     if running.is_empty() {
         return Ok(());
     }

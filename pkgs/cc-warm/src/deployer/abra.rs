@@ -24,10 +24,12 @@ mod release;
 mod stop;
 mod volumes;
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -43,7 +45,7 @@ use crate::lock::AppLock;
 use crate::recipe::Mirror;
 use crate::snapshot::Volume;
 use crate::sys::clock::{Clock, Deadline};
-use crate::sys::dirs::AppDirs;
+use crate::sys::dirs::{AppDirs, Dirs};
 use crate::sys::durable;
 use crate::sys::untrusted::Untrusted;
 
@@ -73,6 +75,26 @@ pub struct AbraDeployer<'a> {
     mirror: Mirror,
     docker: Docker,
     abra: Abra,
+    /// What the names that keep images begin with.
+    pins: String,
+}
+
+/// What the names begin with that keep images for the apps of one state folder. They say, too, that there were any.
+fn pins(dirs: &Dirs) -> String {
+    let digest = blake3::hash(dirs.root().as_os_str().as_encoded_bytes()).to_hex();
+    format!("cc-warm.invalid/{}/", &digest[..12])
+}
+
+/// The apps that were deployed from the state folder of `dirs`, as far as docker knows.
+#[must_use]
+pub fn running_from(dirs: &Dirs) -> Vec<String> {
+    let prefix = pins(dirs);
+    let Ok(output) = Docker::default().tags(&format!("{prefix}*")).deadline(Duration::from_secs(10)).run_ok() else {
+        return Vec::new();
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let names = text.lines().filter_map(|line| line.strip_prefix(&prefix)?.split(':').next().map(str::to_owned));
+    names.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 impl<'a> AbraDeployer<'a> {
@@ -88,6 +110,7 @@ impl<'a> AbraDeployer<'a> {
             app_dirs: host.dirs.app(app.name.as_str()),
             docker: Docker { config: config.clone() },
             abra: Abra { dir: folder.abra_dir(), docker_config: config },
+            pins: pins(&host.dirs),
             folder,
             mirror,
         }

@@ -106,7 +106,9 @@ fn swarm(state_dir: &Path) -> Swarm {
         Ok(output) => serde_json::from_slice::<Info>(&output.stdout)
             .ok()
             .filter(|info| !info.server_version.is_empty())
-            .ok_or_else(|| format!("docker does not answer: {}", Untrusted::from_bytes(&output.stderr, 500).terminal())),
+            .ok_or_else(|| {
+                format!("docker does not answer: {}", Untrusted::from_bytes(&output.stderr, 500).terminal())
+            }),
     });
     if let Some(Ok(info)) = &swarm.info {
         swarm.volumes = Path::new(&info.docker_root_dir).join("volumes");

@@ -203,10 +203,11 @@ impl Operation<'_> {
         let progress = self.progress();
         // Where it was written down what docker showed, whatever it shows now instead is another's work; where the act was
         // cut short before that, the identity has to do.
-        use EventName as E;
         let written = match progress.last {
-            E::Stopping | E::Snapshotting | E::Snapshotted => progress.begun.generation.as_ref(),
-            E::Deployed | E::RollingBack | E::Restoring => progress.deployed.as_ref(),
+            EventName::Stopping | EventName::Snapshotting | EventName::Snapshotted => {
+                progress.begun.generation.as_ref()
+            }
+            EventName::Deployed | EventName::RollingBack | EventName::Restoring => progress.deployed.as_ref(),
             _ => None,
         };
         let [before, now] = [progress.begun.generation.as_ref(), Some(&deployment.generation)];

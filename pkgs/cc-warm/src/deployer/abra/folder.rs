@@ -227,7 +227,7 @@ impl Formatted for Needs {
 pub(super) struct Volumes {
     format: u32,
     /// By name.
-    pub(super) volumes: BTreeMap<String, Made>,
+    pub(super) made: BTreeMap<String, Made>,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -241,7 +241,7 @@ pub(super) struct Made {
 
 impl Default for Volumes {
     fn default() -> Self {
-        Self { format: FORMAT, volumes: BTreeMap::new(), rest: Map::new() }
+        Self { format: FORMAT, made: BTreeMap::new(), rest: Map::new() }
     }
 }
 

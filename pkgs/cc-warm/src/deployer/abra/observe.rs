@@ -36,10 +36,8 @@ impl AbraDeployer<'_> {
         let labels = swarm::labels(&stack, services);
         // The swarm may have put back what it took the place of: then the labels say so.
         if let (Some(mark), Some(labels)) = (record.is_still(services), &labels)
-            && let Some(identity) = [Some(&mark.identity), mark.from.as_ref()]
-                .into_iter()
-                .flatten()
-                .find(|identity| says(labels, identity))
+            && let Some(identity) =
+                [Some(&mark.identity), mark.from.as_ref()].into_iter().flatten().find(|identity| says(labels, identity))
         {
             return Ok(Known::Yes(identity.clone()));
         }

@@ -150,7 +150,7 @@ impl AbraDeployer<'_> {
             let before = known.clone();
             for volume in there {
                 let (labels, options) = (volume.labels.unwrap_or_default(), volume.options.unwrap_or_default());
-                known.volumes.insert(volume.name, Made { labels, options });
+                known.made.insert(volume.name, Made { labels, options });
             }
             if known == before { Ok(()) } else { self.folder.write_volumes(&known) }
         };

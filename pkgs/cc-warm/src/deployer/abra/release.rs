@@ -151,7 +151,7 @@ impl AbraDeployer<'_> {
         let find = || -> Result<Release> {
             let text = self.kept_env(&identity.env)?;
             self.mirror
-                .pin(&identity.commit)
+                .ensure_pinned(&identity.commit)
                 .with_context(|| format!("the recipe's mirror does not have commit {}", identity.commit.short()))?;
             Ok(Release {
                 version: identity.version.clone(),
@@ -197,8 +197,7 @@ impl AbraDeployer<'_> {
                     .iter()
                     .map(|service| (service.id.clone(), ServiceMark { mark: service.mark(), before: None }));
                 let at = self.clock.now();
-                record.deployed =
-                    Some(Mark { identity: identity.clone(), from: None, at, services: marks.collect() });
+                record.deployed = Some(Mark { identity: identity.clone(), from: None, at, services: marks.collect() });
                 record.under_way = None;
                 self.folder.write_record(&record)?;
             }
@@ -224,7 +223,7 @@ impl AbraDeployer<'_> {
     }
 
     pub(super) fn pin_repository(&self) -> String {
-        format!("cc-warm.invalid/{}", self.app.name)
+        format!("{}{}", self.pins, self.app.name)
     }
 
     pub(super) fn forget_all_but(&self, releases: &[Identity]) -> Result<(), DeployError> {

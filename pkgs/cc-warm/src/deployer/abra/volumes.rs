@@ -74,7 +74,7 @@ impl AbraDeployer<'_> {
             why.extend(unsuitable(volume).map(|what| format!("the volume `{}`: {what}", volume.name)));
             for container in self.containers_with(&volume.name)? {
                 let labels = container.config.labels.unwrap_or_default();
-                if labels.get(STACK_LABEL) != Some(&stack) {
+                if container.state.status != "exited" && labels.get(STACK_LABEL) != Some(&stack) {
                     let name = container.name.trim_start_matches('/');
                     why.insert(format!(
                         "the volume `{}` is mounted by `{name}`, which is not of this stack",
@@ -101,8 +101,7 @@ impl AbraDeployer<'_> {
         if let Some(volume) = find()? {
             return folder_of(&volume).map_err(DeployError::Failed);
         }
-        let mut made =
-            self.folder.read_volumes().map_err(DeployError::Failed)?.volumes.remove(name).unwrap_or_default();
+        let mut made = self.folder.read_volumes().map_err(DeployError::Failed)?.made.remove(name).unwrap_or_default();
         made.labels.insert(STACK_LABEL.to_owned(), self.stack_name()?);
         let (labels, options): (Vec<_>, Vec<_>) =
             (made.labels.into_iter().collect(), made.options.into_iter().collect());

@@ -148,7 +148,9 @@ fn knows_what_a_service_uses() {
 #[test]
 fn a_docker_that_is_not_ready_says_nothing_of_an_app() {
     let ready = serde_json::json!({ "NodeID": "n", "LocalNodeState": "active", "ControlAvailable": true });
-    let info = |swarm: Value| serde_json::from_value::<Info>(serde_json::json!({ "ServerVersion": "28", "Swarm": swarm })).unwrap();
+    let info = |swarm: Value| {
+        serde_json::from_value::<Info>(serde_json::json!({ "ServerVersion": "28", "Swarm": swarm })).unwrap()
+    };
     let node = |state: &str| Node { status: NodeStatus { state: state.to_owned() }, ..Node::default() };
     assert_eq!(info(ready.clone()).not_ready(Some(&node("ready"))), None);
     assert!(info(ready).not_ready(Some(&node("down"))).unwrap().contains("`down`"));
@@ -197,7 +199,7 @@ fn tells_jobs_and_services_of_no_task() {
         ..Task::default()
     };
     let job = service(serde_json::json!({ "ReplicatedJob": { "TotalCompletions": 1 } }));
-    assert!(matches!(convergence(&[job.clone()], &[], None, now), Convergence::Starting(_)));
+    assert!(matches!(convergence(std::slice::from_ref(&job), &[], None, now), Convergence::Starting(_)));
     assert_eq!(convergence(&[job], &[task("complete")], None, now), Convergence::Converged);
     let none = service(serde_json::json!({ "Replicated": { "Replicas": 0 } }));
     assert_eq!(convergence(&[none], &[], None, now), Convergence::Converged);
