@@ -24,6 +24,7 @@ pub mod status;
 pub mod undeploy;
 pub mod update;
 pub mod verify;
+pub mod voice;
 
 use anyhow::Result;
 

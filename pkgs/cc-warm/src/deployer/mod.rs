@@ -8,7 +8,6 @@ pub mod docker_cli;
 pub mod dotenv;
 pub mod process;
 pub mod swarm;
-mod volume_users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

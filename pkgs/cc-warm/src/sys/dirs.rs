@@ -118,6 +118,12 @@ impl AppDirs {
         self.root.join("snapshots")
     }
 
+    /// `<operation>/<volume>`: what was live in volumes that a restore did away with.
+    #[must_use]
+    pub fn failed(&self) -> PathBuf {
+        self.root.join("failed")
+    }
+
     /// One line an operation.
     #[must_use]
     pub fn history(&self) -> PathBuf {

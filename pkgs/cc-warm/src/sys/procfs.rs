@@ -141,6 +141,23 @@ pub fn use_of(pid: i32, folders: &Folders) -> Option<String> {
     mounts.iter().any(bound).then(|| "as a mount".to_owned())
 }
 
+/// Who uses something at or below one of `folders`, in words; this process is left out.
+#[must_use]
+pub fn users_of(folders: &[PathBuf]) -> Vec<String> {
+    let folders = Folders::new(folders);
+    if folders.is_empty() {
+        return Vec::new();
+    }
+    let me = this_process().map(|me| me.pid).ok();
+    let others = all().into_iter().filter(|process| Some(process.id.pid) != me);
+    others
+        .filter_map(|process| {
+            let how = use_of(process.id.pid, &folders)?;
+            Some(format!("process {} (`{}`) has a volume of it {how}", process.id.pid, process.name.terminal()))
+        })
+        .collect()
+}
+
 /// Folders whose users are looked for.
 #[derive(Debug)]
 pub struct Folders {

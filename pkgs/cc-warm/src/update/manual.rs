@@ -4,18 +4,20 @@ use anyhow::{Context as _, Result};
 
 use super::begin::Start;
 use super::context::Context;
-use super::journal;
+pub use super::forecast::Forecast;
 use super::outcome::Outcome;
 use super::recover;
 use super::saga::{EventName, Kind, LiveData};
+use super::{forecast, journal};
 use crate::config::{App, Warm};
 use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed};
 use crate::error::{Exit, Problem};
 use crate::health::{self, Verdict, Watch};
 use crate::history::{self, Entry};
+use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Snapshot, SnapshotId, Store};
+use crate::snapshot::{Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
 use crate::state::{AppState, LastRun, Rejected};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
@@ -33,7 +35,13 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     let observed = deployer.observe()?;
     let (_, identity) = running(app, &observed)?;
     let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
-    must_fit(app, deployer.as_ref(), &store, context.host.reserve)?;
+    let total = must_fit(app, deployer.as_ref(), &store, context.host.reserve)?;
+    must_be_healthy(context, app, deployer.as_ref())?;
+    let staged = stage(context, deployer.as_ref(), &store, total)?;
+    if context.host.interrupt.is_set() {
+        return Ok(Outcome::Cancelled);
+    }
+    // Once more, right before the stop: minutes may have passed.
     must_be_healthy(context, app, deployer.as_ref())?;
     Start {
         context,
@@ -45,10 +53,44 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
         observed: &observed,
         to: &release,
         continuity: None,
+        staged,
         restoring: None,
         was_stuck: None,
     }
     .run()
+}
+
+/// What a snapshot of `app` would be like, touching nothing.
+pub fn forecast(host: &Host, app: &App) -> Result<Forecast> {
+    let deployer = deployer::open(host, app)?;
+    let store = Store::new(&host.dirs, &app.name);
+    let preflight = store.preflight(&deployer.volumes()?, host.reserve)?;
+    let history = history::read(&host.dirs, &app.name)?;
+    let last = history.iter().rev().find_map(|entry| {
+        let parts = entry.downtime_parts.filter(|_| matches!(entry.outcome.as_str(), "updated" | "snapshotted"))?;
+        let snapshot = store.get(&SnapshotId::parse(entry.snapshot.as_ref()?).ok()?).ok()??;
+        let totals = snapshot.volumes.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus);
+        Some((parts, totals))
+    });
+    Ok(forecast::forecast(preflight, last))
+}
+
+/// Copies the volumes of an app while it runs, so that its downtime depends on what changes only. Where that cannot be
+/// done, everything is copied while it is stopped: `None`.
+pub fn stage(context: &Context<'_>, deployer: &dyn Deployer, store: &Store, total: Totals) -> Result<Option<Staged>> {
+    let volumes = deployer.volumes()?;
+    context.narrator.say("copying its data while it runs");
+    let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+    Ok(match store.stage(&volumes, Some(total), work) {
+        Ok(staged) => Some(staged),
+        Err(error) => {
+            tracing::warn!("no copy could be made while the app runs: {error:#}");
+            for error in store.discard_staging() {
+                tracing::warn!("it could not be deleted: {error:#}");
+            }
+            None
+        }
+    })
 }
 
 /// Which snapshot a restore by hand means.
@@ -105,6 +147,7 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
         observed: &observed,
         to: &release,
         continuity: None,
+        staged: None,
         restoring: Some(chosen.id.clone()),
         was_stuck,
     }
@@ -142,6 +185,7 @@ pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Iden
         observed: &observed,
         to: &release,
         continuity: None,
+        staged: None,
         restoring: None,
         was_stuck,
     }
@@ -272,13 +316,14 @@ pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) ->
     })
 }
 
-/// Refuses what cannot be snapshotted, before any downtime.
-pub fn must_fit(app: &App, deployer: &dyn Deployer, store: &Store, reserve: u64) -> Result<()> {
+/// Refuses what cannot be snapshotted, before any downtime; else how much would be copied.
+fn must_fit(app: &App, deployer: &dyn Deployer, store: &Store, reserve: u64) -> Result<Totals> {
     let preflight = store.preflight(&deployer.volumes()?, reserve)?;
     match preflight.refusal() {
-        None => Ok(()),
+        None => Ok(preflight.copied()),
         Some(reason) => {
             Err(Problem::new(format!("no snapshot of `{}` can be taken; nothing was touched: {reason}", app.name))
+                .hint(format!("cc-warm snapshot --dry-run {}", app.name))
                 .into())
         }
     }

@@ -13,13 +13,13 @@ use serde_json::json;
 use crate::fixture::{Fixture, NOTES, Ran};
 
 /// A cc-warm that has halted itself at a point of its work.
-struct Halted {
+pub(crate) struct Halted {
     child: Child,
 }
 
 impl Halted {
     /// `cc-warm <words>`, once it has come to the first of `points`; it halts at the others, too.
-    fn at(fixture: &Fixture, points: &[&str], words: &[&str]) -> Self {
+    pub(crate) fn at(fixture: &Fixture, points: &[&str], words: &[&str]) -> Self {
         let rules: Vec<String> = points.iter().map(|point| format!("{point}=stop")).collect();
         let child = start(fixture, words, &rules.join(","));
         let mut halted = Self { child };
@@ -32,7 +32,7 @@ impl Halted {
     }
 
     fn halts(&mut self) {
-        let deadline = Deadline::after(Duration::from_secs(60));
+        let deadline = Deadline::after(Duration::from_mins(1));
         let stat = format!("/proc/{}/stat", self.pid().as_raw_nonzero());
         while !std::fs::read_to_string(&stat).unwrap_or_default().contains(") T ") {
             assert!(self.child.try_wait().unwrap().is_none(), "it ended, and did not halt");
@@ -55,7 +55,7 @@ impl Halted {
     }
 
     /// Lets it go on to its end.
-    fn goes_on(self) -> Ran {
+    pub(crate) fn goes_on(self) -> Ran {
         kill_process(self.pid(), Signal::CONT).unwrap();
         let output = self.child.wait_with_output().unwrap();
         let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 
 use super::AbraDeployer;
-use crate::deployer::volume_users::users;
 use crate::deployer::{DeployError, Stopped};
 use crate::lock::AppLock;
 use crate::sys::clock::Deadline;
 use crate::sys::command::Program;
+use crate::sys::procfs;
 
 /// How often it is asked what is left.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -108,7 +108,7 @@ impl AbraDeployer<'_> {
         }
         // Where a container is seen, its processes need no naming.
         if left.is_empty() {
-            left.extend(users(&data));
+            left.extend(procfs::users_of(&data));
         }
         Ok(left)
     }

@@ -15,7 +15,6 @@ use super::folder::Folder;
 use super::keeper::MARK;
 use super::record::{Containment, Deployed, Status};
 use crate::deployer::Stopped;
-use crate::deployer::volume_users::users;
 use crate::sys::clock::Deadline;
 use crate::sys::procfs::{self, ProcessId};
 use crate::sys::{durable, fault, flock};
@@ -46,13 +45,13 @@ pub(super) fn stop(folder: &Folder, volumes: &[PathBuf], deadline: Deadline) -> 
         stopped = Stopped::Killed;
     }
     // Those who were killed may take a moment to let go of a volume.
-    let mut left = users(volumes);
+    let mut left = procfs::users_of(volumes);
     while !left.is_empty() {
         if deadline.is_over() {
             bail!("still there: {}", left.join(", "));
         }
         std::thread::sleep(deadline.left().min(Duration::from_millis(100)));
-        left = users(volumes);
+        left = procfs::users_of(volumes);
     }
     durable::remove(&folder.deployment())?;
     fault::point("process.stop.recorded")?;
@@ -156,7 +155,7 @@ pub(super) fn remains(folder: &Folder, volumes: &[PathBuf]) -> Result<Vec<String
             left.push("a launch under way".to_owned());
         }
     }
-    left.extend(users(volumes));
+    left.extend(procfs::users_of(volumes));
     Ok(left)
 }
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::too_many_lines, reason = "what users see is long")]
 
+mod alerts;
 mod back;
 mod by_hand;
 mod errors;
