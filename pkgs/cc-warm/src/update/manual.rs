@@ -17,7 +17,7 @@ use crate::history::{self, Entry};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
+use crate::snapshot::{Depth, Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
 use crate::state::{AppState, LastRun, Rejected};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
@@ -141,6 +141,7 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
         Problem::new(format!("{} of app `{}` cannot be deployed; nothing was touched", chosen.tag.identity, app.name))
             .because(error)
     })?;
+    must_be_whole(context, app, &store, chosen)?;
     must_go_back(app, deployer.as_ref(), &release)?;
     Start {
         context,
@@ -337,6 +338,22 @@ fn must_go_back(app: &App, deployer: &dyn Deployer, release: &Release) -> Result
         return Ok(());
     }
     Err(Problem::new(format!("`{}` was not touched: {}", app.name, reasons.join("; "))).exit(Exit::Refused).into())
+}
+
+/// Refuses a damaged snapshot before the app is stopped for it: what runs is better than nothing.
+fn must_be_whole(context: &Context<'_>, app: &App, store: &Store, chosen: &Snapshot) -> Result<()> {
+    context.narrator.say(&format!("checking snapshot {}", chosen.id));
+    let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+    let audit = store.audit(chosen, Depth { content: true, rate: None }, work)?;
+    if audit.problems.is_empty() {
+        return Ok(());
+    }
+    let problem = format!("snapshot {} of app `{}` is damaged; nothing was touched", chosen.id, app.name);
+    Err(Problem::new(problem)
+        .hint(format!("cc-warm verify {}", app.name))
+        .hint(format!("cc-warm restore {} --previous", app.name))
+        .because(anyhow::anyhow!(audit.problems.join("; ")))
+        .into())
 }
 
 /// Refuses what cannot be snapshotted, before any downtime; else how much would be copied.
