@@ -179,7 +179,13 @@ impl Dir {
     /// All names in it, sorted by their bytes.
     pub fn names(&self) -> io::Result<Names> {
         let mut names = Names::default();
-        self.each(|name, _| names.push(name))?;
+        let mut pushed = Ok(());
+        self.each(|name, _| {
+            if pushed.is_ok() {
+                pushed = names.push(name);
+            }
+        })?;
+        pushed?;
         names.sort();
         Ok(names)
     }

@@ -46,6 +46,7 @@ pub mod tree;
 #[cfg(test)]
 mod tree_tests;
 pub mod verify;
+mod verify_walk;
 mod xattrs;
 
 pub use self::audit::{Audit, Depth};

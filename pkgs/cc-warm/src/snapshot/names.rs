@@ -1,18 +1,21 @@
 //! The names in a folder, in one block of memory, sorted by their bytes.
 
-/// Names.
+use std::io;
+
+/// Names: 8 bytes each, and what they are long.
 #[derive(Debug, Default)]
 pub struct Names {
     bytes: Vec<u8>,
-    spans: Vec<(usize, u16)>,
+    spans: Vec<(u32, u16)>,
 }
 
 impl Names {
-    /// Adds one (of at most 64 KiB; file systems allow 255 bytes).
-    pub fn push(&mut self, name: &[u8]) {
-        let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
-        self.spans.push((self.bytes.len(), length));
-        self.bytes.extend_from_slice(&name[..usize::from(length)]);
+    /// Adds one. A folder with 4 GiB of names is an error.
+    pub fn push(&mut self, name: &[u8]) -> io::Result<()> {
+        let span = u32::try_from(self.bytes.len()).ok().zip(u16::try_from(name.len()).ok());
+        self.spans.push(span.ok_or_else(|| io::Error::other("a folder has too many names"))?);
+        self.bytes.extend_from_slice(name);
+        Ok(())
     }
 
     /// Sorts them.
@@ -33,18 +36,13 @@ impl Names {
         self.spans.is_empty()
     }
 
-    /// The one at `index`.
-    #[must_use]
-    pub fn get(&self, index: usize) -> Option<&[u8]> {
-        self.spans.get(index).map(|span| slice(&self.bytes, *span))
-    }
-
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.spans.iter().map(|span| slice(&self.bytes, *span))
     }
 }
 
-fn slice(bytes: &[u8], (start, length): (usize, u16)) -> &[u8] {
+fn slice(bytes: &[u8], (start, length): (u32, u16)) -> &[u8] {
+    let start = start as usize;
     &bytes[start..start + usize::from(length)]
 }

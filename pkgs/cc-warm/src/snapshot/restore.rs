@@ -1,5 +1,6 @@
 //! Building live data from a snapshot's copy, by what was recorded of it.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -113,9 +114,9 @@ impl Shared {
             self.maker.meter.check()?;
             let name = item.entry.name.clone();
             if let Some(what) = self.entry(&batch.folder, item, kit, crew).or_else(|error| {
-                match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
-                    Some(std::io::ErrorKind::NotFound) => Ok(Some("is missing".to_owned())),
-                    Some(std::io::ErrorKind::InvalidInput) => Ok(Some("is no regular file".to_owned())),
+                match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+                    Some(io::ErrorKind::NotFound) => Ok(Some("is missing".to_owned())),
+                    Some(io::ErrorKind::InvalidInput) => Ok(Some("is no regular file".to_owned())),
                     _ if data::is_short(&error) => Ok(Some("is too short".to_owned())),
                     _ => Err(error.context(format!("cannot restore `{}`", batch.folder.node.shown(&name)))),
                 }
@@ -162,7 +163,8 @@ impl Shared {
             }
         } else {
             if entry.kind == FileType::Symlink {
-                let target = readlinkat(&*folder.source, &*entry.name, Vec::new())?.into_bytes();
+                let target =
+                    readlinkat(&*folder.source, &*entry.name, Vec::new()).map_err(io::Error::from)?.into_bytes();
                 if target != entry.target {
                     return Ok(Some("leads elsewhere than was recorded".to_owned()));
                 }

@@ -189,12 +189,13 @@ fn change(error: &anyhow::Error) -> Option<&'static str> {
     if error.downcast_ref::<Other>().is_some() {
         return Some("became something else");
     }
-    let error = error.downcast_ref::<io::Error>()?;
-    match error.kind() {
-        io::ErrorKind::NotFound => Some("vanished"),
-        io::ErrorKind::InvalidInput | io::ErrorKind::NotADirectory => Some("became something else"),
-        // A symlink, now.
-        _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Some("became something else"),
-        _ => None,
+    let own = || error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error).map(Errno::from_raw_os_error);
+    match error.downcast_ref::<Errno>().copied().or_else(own) {
+        Some(Errno::NOENT) => Some("vanished"),
+        // No file, no folder, no symlink any more; or one now.
+        Some(Errno::INVAL | Errno::NOTDIR | Errno::LOOP) => Some("became something else"),
+        Some(_) => None,
+        None => (error.downcast_ref::<io::Error>()?.kind() == io::ErrorKind::InvalidInput)
+            .then_some("became something else"),
     }
 }

@@ -115,16 +115,19 @@ impl Listing {
         let mut listing = Self::default();
         let mut folders = Vec::new();
         let mut unknown = Vec::new();
+        let mut pushed = Ok(());
         dir.each(|name, kind| match kind {
             FileType::Directory => folders.push(Box::from(name)),
             FileType::Unknown => unknown.push(Box::<[u8]>::from(name)),
-            _ => listing.names.push(name),
+            _ if pushed.is_ok() => pushed = listing.names.push(name),
+            _ => {}
         })?;
+        pushed?;
         for name in unknown {
             match root.stat_at(dir, &name) {
                 Ok(stat) if stat.kind() == FileType::Directory => folders.push(name),
                 // What vanished meanwhile is found out by whoever looks for it.
-                _ => listing.names.push(&name),
+                _ => listing.names.push(&name)?,
             }
         }
         listing.names.sort();

@@ -1,7 +1,7 @@
 //! Verifying the structure of a copy: every entry, its size, metadata and links, against what was recorded, and what was
 //! recorded against the tree that it was recorded of.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,25 +9,21 @@ use anyhow::{Context, Result};
 use rustix::fs::{FileType, readlinkat};
 
 use super::beneath::{Dir, Root, Stat};
-use super::catalog::{Catalog, Digest, Event, Header, LEAVE, Lines, Reader};
-use super::crew::{self, Lead};
-use super::descent::Descent;
+use super::catalog::{Catalog, Digest, Header, Lines, Reader};
+use super::crew;
 use super::early::Early;
 use super::entry::Entry;
 use super::links::Node;
 use super::make::Kit;
 use super::meter::{Meter, Progress};
 use super::moment::Moment;
-use super::names::Names;
 use super::take::Changed;
 use super::take_entry::Piece;
-use super::tree::{Listing, file_system, threads};
+use super::tree::{file_system, threads};
+use super::verify_walk::Walk;
 use super::xattrs::Way;
 use super::{flags, xattrs};
 use crate::sys::signals::Interrupt;
-
-/// Entries of one job.
-const BATCH: usize = 64;
 
 /// What is to be verified.
 #[derive(Debug, Clone, Copy)]
@@ -56,11 +52,12 @@ pub struct Differs {
     pub what: String,
 }
 
-struct Batch {
-    copy: Arc<Dir>,
-    source: Option<Arc<Dir>>,
-    node: Arc<Node>,
-    items: Vec<(Entry, Digest)>,
+/// A job: some of what is in a folder.
+pub(super) struct Batch {
+    pub(super) copy: Arc<Dir>,
+    pub(super) source: Option<Arc<Dir>>,
+    pub(super) node: Arc<Node>,
+    pub(super) items: Vec<(Entry, Digest)>,
 }
 
 /// Verifies it; the number of entries. [`Differs`] and [`Changed`] say which tree is at fault.
@@ -103,7 +100,7 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
             progress.done(entries, bytes);
             Ok(meter.check()?)
         },
-        |lead| Walk::new(&shared)?.run(reader, &meter, lead),
+        |lead| Walk::new(&shared, check.catalog)?.run(reader, &meter, lead),
     )?;
     drop(early);
     if let Some(record) = record {
@@ -140,12 +137,13 @@ impl Record {
     }
 }
 
-struct Shared {
-    copy: Root,
-    source: Option<Root>,
+/// What verifies entries; shared by all threads.
+pub(super) struct Shared {
+    pub(super) copy: Root,
+    pub(super) source: Option<Root>,
     flags: bool,
     ability: flags::Ability,
-    record: bool,
+    pub(super) record: bool,
     links: Mutex<Pairs>,
 }
 
@@ -195,7 +193,7 @@ impl Shared {
     }
 
     #[expect(clippy::unused_self, reason = "reads as one family")]
-    fn differs(&self, node: &Node, name: &[u8], what: impl Into<String>) -> anyhow::Error {
+    pub(super) fn differs(&self, node: &Node, name: &[u8], what: impl Into<String>) -> anyhow::Error {
         Differs { path: node.shown(name), what: what.into() }.into()
     }
 
@@ -243,7 +241,13 @@ impl Shared {
     }
 
     /// As [`Shared::copy_is`] and [`Shared::source_is`], for the folders themselves.
-    fn folder_is(&self, entry: &Entry, node: &Node, copy: (&Dir, &Stat), source: Option<&Stat>) -> Result<()> {
+    pub(super) fn folder_is(
+        &self,
+        entry: &Entry,
+        node: &Node,
+        copy: (&Dir, &Stat),
+        source: Option<&Stat>,
+    ) -> Result<()> {
         if let Some(what) = source.and_then(|stat| changed(entry, stat)) {
             return Err(Changed { path: node.shown(b"."), what }.into());
         }
@@ -268,162 +272,7 @@ fn changed(entry: &Entry, stat: &Stat) -> Option<&'static str> {
 }
 
 /// Makes the record of an entry that of the tree which `stat` is of.
-fn own(entry: &mut Entry, stat: &Stat) {
+pub(super) fn own(entry: &mut Entry, stat: &Stat) {
     let found = Entry::of(stat, &[]);
     (entry.inode, entry.links, entry.ctime) = (found.inode, found.links, found.ctime);
-}
-
-struct Walk<'s> {
-    shared: &'s Shared,
-    copy: Descent<'s>,
-    source: Option<Descent<'s>>,
-    levels: Vec<Level>,
-    items: Vec<(Entry, Digest)>,
-}
-
-struct Level {
-    node: Arc<Node>,
-    copy: Listed,
-    source: Option<Listed>,
-}
-
-/// A folder's listing, of which what was recorded is ticked off in order.
-struct Listed {
-    names: Names,
-    next: usize,
-    folders: VecDeque<Box<[u8]>>,
-}
-
-impl Listed {
-    fn read(root: &Root, dir: &Dir) -> Result<Self> {
-        let Listing { names, folders } = Listing::read(root, dir)?;
-        Ok(Self { names, next: 0, folders })
-    }
-
-    /// Ticks `name` off; else the name that was not recorded, or `name`, which is not there.
-    fn tick(&mut self, name: &[u8], folder: bool) -> Result<(), (Vec<u8>, bool)> {
-        let found = if folder { self.folders.front().map(|name| &**name) } else { self.names.get(self.next) };
-        match found {
-            Some(found) if found == name => {
-                if folder {
-                    self.folders.pop_front();
-                } else {
-                    self.next += 1;
-                }
-                Ok(())
-            }
-            Some(found) if found < name => Err((found.to_vec(), true)),
-            _ => Err((name.to_vec(), false)),
-        }
-    }
-
-    /// What is left over.
-    fn left(&self) -> Option<&[u8]> {
-        self.names.get(self.next).or_else(|| self.folders.front().map(|name| &**name))
-    }
-}
-
-impl<'s> Walk<'s> {
-    fn new(shared: &'s Shared) -> Result<Self> {
-        let source = shared.source.as_ref().map(Descent::new).transpose()?;
-        Ok(Self { shared, copy: Descent::new(&shared.copy)?, source, levels: Vec::new(), items: Vec::new() })
-    }
-
-    fn run(mut self, mut reader: Reader, meter: &Meter, lead: &mut Lead<'_, Batch, Piece>) -> Result<()> {
-        while let Some(event) = reader.next()? {
-            meter.check()?;
-            match event {
-                Event::Entry(entry, digest) => {
-                    self.tick(&entry.name, false, entry.kind != FileType::Socket)?;
-                    self.items.push((entry, digest));
-                    if self.items.len() == BATCH {
-                        self.flush(lead)?;
-                    }
-                }
-                Event::Enter(entry) => {
-                    self.flush(lead)?;
-                    self.enter(entry, lead)?;
-                    meter.add_entry();
-                }
-                Event::Leave => {
-                    self.flush(lead)?;
-                    self.leave()?;
-                    lead.pass(Piece { entries: LEAVE.to_vec(), ..Piece::default() })?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Holds the recorded `name` against both listings.
-    fn tick(&mut self, name: &[u8], folder: bool, copied: bool) -> Result<()> {
-        let Some(level) = self.levels.last_mut() else { return Ok(()) };
-        if let Some(source) = &mut level.source
-            && let Err((name, new)) = source.tick(name, folder)
-        {
-            let what = if new { "is new" } else { "vanished" };
-            return Err(Changed { path: level.node.shown(&name), what }.into());
-        }
-        if copied && let Err((name, new)) = level.copy.tick(name, folder) {
-            let what = if new { "was not recorded" } else { "is missing" };
-            return Err(self.shared.differs(&level.node, &name, what));
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self, lead: &mut Lead<'_, Batch, Piece>) -> Result<()> {
-        let (Some(level), false) = (self.levels.last(), self.items.is_empty()) else { return Ok(()) };
-        let source = match &mut self.source {
-            Some(source) => Some(source.dir()?),
-            None => None,
-        };
-        let (copy, node) = (self.copy.dir()?, Arc::clone(&level.node));
-        lead.submit(Batch { copy, source, node, items: std::mem::take(&mut self.items) })
-    }
-
-    fn enter(&mut self, mut entry: Entry, lead: &mut Lead<'_, Batch, Piece>) -> Result<()> {
-        let node = match self.levels.last() {
-            None => Arc::default(),
-            Some(level) => Node::below(&level.node, &entry.name),
-        };
-        if !self.levels.is_empty() {
-            self.tick(&entry.name, true, true)?;
-            self.copy.enter(&entry.name).with_context(|| format!("cannot open `{}`", node.shown(b".")))?;
-            if let Some(source) = &mut self.source {
-                source.enter(&entry.name).with_context(|| format!("cannot open `{}`", node.shown(b".")))?;
-            }
-        }
-        let copy = self.copy.dir()?;
-        let stat = Stat::of(&*copy)?;
-        let (mut source_listed, mut source_stat) = (None, None);
-        if let (Some(descent), Some(root)) = (&mut self.source, &self.shared.source) {
-            let dir = descent.dir()?;
-            source_listed = Some(Listed::read(root, &dir)?);
-            source_stat = Some(Stat::of(&*dir)?);
-        }
-        self.shared.folder_is(&entry, &node, (&copy, &stat), source_stat.as_ref())?;
-        let listed = Listed::read(&self.shared.copy, &copy)?;
-        self.levels.push(Level { node, copy: listed, source: source_listed });
-        if self.shared.record {
-            own(&mut entry, &stat);
-        }
-        let mut piece = Piece::default();
-        piece.add(&entry, Digest::Missing);
-        lead.pass(piece)
-    }
-
-    fn leave(&mut self) -> Result<()> {
-        let Some(level) = self.levels.pop() else { return Ok(()) };
-        if let Some(name) = level.source.as_ref().and_then(Listed::left) {
-            return Err(Changed { path: level.node.shown(name), what: "is new" }.into());
-        }
-        if let Some(name) = level.copy.left() {
-            return Err(self.shared.differs(&level.node, name, "was not recorded"));
-        }
-        self.copy.leave();
-        if let Some(source) = &mut self.source {
-            source.leave();
-        }
-        Ok(())
-    }
 }

@@ -60,6 +60,7 @@ impl Operation<'_> {
     }
 
     /// By which rules data of earlier operations goes.
+    #[must_use]
     pub fn rules(&self) -> Rules {
         Rules {
             keep_failed: self.app.update.keep_failed,

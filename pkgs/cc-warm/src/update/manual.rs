@@ -17,7 +17,7 @@ use crate::history::{self, Entry};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
+use crate::snapshot::{Depth, Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
 use crate::state::{AppState, LastRun, Rejected};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
@@ -137,6 +137,7 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
         Problem::new(format!("{} of app `{}` cannot be deployed; nothing was touched", chosen.tag.identity, app.name))
             .because(error)
     })?;
+    must_be_whole(context, app, &store, chosen)?;
     Start {
         context,
         app,
@@ -314,6 +315,22 @@ pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) ->
         Verdict::Unhealthy(report) | Verdict::Died(report) => Now::Unhealthy(Untrusted::new(report.sentence())),
         Verdict::Interrupted => Now::Interrupted,
     })
+}
+
+/// Refuses a damaged snapshot before the app is stopped for it: what runs is better than nothing.
+fn must_be_whole(context: &Context<'_>, app: &App, store: &Store, chosen: &Snapshot) -> Result<()> {
+    context.narrator.say(&format!("checking snapshot {}", chosen.id));
+    let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+    let audit = store.audit(chosen, Depth { content: true, rate: None }, work)?;
+    if audit.problems.is_empty() {
+        return Ok(());
+    }
+    let problem = format!("snapshot {} of app `{}` is damaged; nothing was touched", chosen.id, app.name);
+    Err(Problem::new(problem)
+        .hint(format!("cc-warm verify {}", app.name))
+        .hint(format!("cc-warm restore {} --previous", app.name))
+        .because(anyhow::anyhow!(audit.problems.join("; ")))
+        .into())
 }
 
 /// Refuses what cannot be snapshotted, before any downtime; else how much would be copied.
