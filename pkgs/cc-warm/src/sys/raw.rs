@@ -83,9 +83,9 @@ impl Mapped {
         Ok(Self(start.cast()))
     }
 
-    /// Stores `byte` at `offset`.
+    /// Stores `byte` at `offset` (within the page; the offset wraps).
     pub fn store(&mut self, offset: usize, byte: u8) {
-        assert!(offset < Self::LENGTH);
+        let offset = offset % Self::LENGTH;
         // SAFETY: within the map, which lives as long as this does; nobody has a reference into it.
         unsafe { self.0.add(offset).write_volatile(byte) };
     }
