@@ -8,6 +8,7 @@ let
   inherit (pkgs) lib;
   cc-warm = pkgs.callPackage ./pkgs/cc-warm/package.nix { };
   vmTests = import ./tests/nixos { inherit pkgs; };
+  evalTests = import ./tests/eval/check.nix { inherit pkgs nixosSystem; };
 
   # The program `script`, with `tools` on its PATH, as an app of the flake.
   app = name: tools: script: {
@@ -42,9 +43,8 @@ rec {
     '';
   };
 
-  checks = vmTests // {
+  checks = vmTests // evalTests // {
     package = cc-warm;
-    eval = import ./tests/eval/check.nix { inherit pkgs nixosSystem; };
     fmt = cargoCheck "fmt" [ pkgs.rustfmt ] "cargo fmt --check";
     clippy = cargoCheck "clippy" [
       pkgs.clippy

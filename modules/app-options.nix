@@ -38,7 +38,8 @@ in
       default = "live";
       description = ''
         `live`: deployed and running, rolled to its latest version at switches and at night. `data`: a recipe under
-        test; undeployed but while it is tested, its volumes retained.
+        test; undeployed but while it is tested, its volumes retained. This version has no test runs yet: it does
+        nothing about a data-warm app.
       '';
     };
 
@@ -274,6 +275,23 @@ in
         type = own.duration;
         default = "7d";
         description = "For how long the data of an update that was rolled back is kept.";
+      };
+      keepPrevious = mkOption {
+        type = own.duration;
+        default = "7d";
+        description = ''
+          For how long the snapshot before the current one is kept: data that is healthy but wrong must not be all
+          there is to go back to.
+        '';
+      };
+      unmanaged = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        example = [ "/etc/localtime" ];
+        description = ''
+          Writable mounts of a stateful app, by volume name or path, that are not snapshotted and do not go back with a
+          rollback: bind mounts, or volumes that lie elsewhere. An app with one that is not named here is held.
+        '';
       };
     };
 

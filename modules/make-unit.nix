@@ -120,5 +120,10 @@ in
     };
 
   # A state folder elsewhere than in /var/lib is not made by StateDirectory=.
-  tmpfilesRules = lib.optional (!inStateHome) "d ${cfg.stateDir} 0700 root root -";
+  tmpfilesRules =
+    lib.optional (!inStateHome) "d ${cfg.stateDir} 0700 root root -"
+    # While an app has a journal, that link names the cc-warm that wrote it; an older one may not be able to read it.
+    ++ map (
+      name: "L+ ${builtins.dirOf builtins.storeDir}/var/nix/gcroots/cc-warm-${name} - - - - ${cfg.stateDir}/apps/${name}/helper"
+    ) (lib.attrNames cfg.apps);
 }

@@ -7,7 +7,7 @@ in
   enable = mkOption {
     type = types.bool;
     default = true;
-    description = "Whether the apps are updated every night, and then the canonicals are swept.";
+    description = "Whether the live-warm apps are updated every night.";
   };
 
   timerConfig = mkOption {

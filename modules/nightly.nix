@@ -1,4 +1,4 @@
-# The night: the host is rebuilt if it is to be, then the live-warm apps are updated, then the canonicals are swept.
+# The night: the host is rebuilt if it is to be, then the live-warm apps are updated.
 # No ordering between these and the update units, and no target wants them: a switch has nothing to wait for.
 {
   lib,
@@ -34,56 +34,32 @@ let
       ]
       ++ lib.optional rebuild.upgrade "--upgrade"
       ++ rebuild.flags;
-
-  sweeps = facts.dataApps != { };
-  next = [ "cc-warm-sweep.service" ];
 in
 {
   config = lib.mkIf (cfg.enable && cfg.nightly.enable) {
-    systemd.services.cc-warm-nightly =
-      let
-        service = make.service {
-          description = "Nightly updates";
-          docker = facts.usesAbra;
-          # A rebuild of the host can be confined by nothing that the host itself is not.
-          hardened = rebuild == null;
-          path = lib.optionals (rebuild != null) [
-            config.nix.package
-            nixosRebuild
-          ];
-          serviceConfig = {
-            TimeoutStopSec = facts.worstRollbackOfAll;
-            ExecStart = utils.escapeSystemdExecArgs (
-              [
-                (lib.getExe cfg.package)
-                "nightly"
-                "--max-wait"
-                (own.seconds cfg.nightly.maxWait)
-              ]
-              # cc-warm runs it with the turnstile held, and then starts the update units that have not run since.
-              ++ lib.optionals (rebuild != null) ([ "--" ] ++ rebuildCommand)
-            );
-          };
-        };
-      in
-      service
-      # A new process, of the new system, whatever became of the night's own.
-      // lib.optionalAttrs sweeps { onSuccess = next; }
-      // {
-        unitConfig = service.unitConfig // {
-          OnFailure = service.unitConfig.OnFailure ++ lib.optionals sweeps next;
-        };
+    systemd.services.cc-warm-nightly = make.service {
+      description = "Nightly updates";
+      docker = facts.usesAbra;
+      # A rebuild of the host can be confined by nothing that the host itself is not.
+      hardened = rebuild == null;
+      path = lib.optionals (rebuild != null) [
+        config.nix.package
+        nixosRebuild
+      ];
+      serviceConfig = {
+        TimeoutStopSec = facts.worstRollbackOfAll;
+        ExecStart = utils.escapeSystemdExecArgs (
+          [
+            (lib.getExe cfg.package)
+            "nightly"
+            "--max-wait"
+            (own.seconds cfg.nightly.maxWait)
+          ]
+          # cc-warm runs it with the turnstile held, and then starts the update units that have not run since.
+          ++ lib.optionals (rebuild != null) ([ "--" ] ++ rebuildCommand)
+        );
       };
-
-    systemd.services.cc-warm-sweep = lib.mkIf sweeps (
-      make.service {
-        description = "Nightly sweep of the canonicals";
-        command = [ "sweep" ];
-        docker = facts.usesAbra;
-        credentials = make.registryCredential;
-        serviceConfig.TimeoutStopSec = facts.worstRollbackOfAll;
-      }
-    );
+    };
 
     systemd.timers.cc-warm-nightly = {
       description = "Nightly updates";
@@ -91,6 +67,6 @@ in
       inherit (cfg.nightly) timerConfig;
     };
 
-    systemd.targets.cc-warm.before = [ "cc-warm-nightly.service" ] ++ lib.optionals sweeps next;
+    systemd.targets.cc-warm.before = [ "cc-warm-nightly.service" ];
   };
 }

@@ -259,7 +259,7 @@ in
       default = { };
       internal = true;
       description = ''
-        What the module makes: `config` (the configuration as a value), `configFile` (the checked file), `warnings`.
+        What the module makes: `config` (the configuration as a value), `configFile` (the checked file), `tmpfilesRules`, `warnings`.
       '';
     };
   };

@@ -133,6 +133,7 @@ in
 {
   config = lib.mkIf cfg.enable {
     systemd.services = services;
+    services.ccWarm.build = { inherit (make) tmpfilesRules; };
     systemd.tmpfiles.rules = make.tmpfilesRules;
 
     systemd.timers = {

@@ -1,12 +1,21 @@
-# The evaluation tests as one of the flake's checks.
+# The evaluation tests as checks of the flake, one for each name.
 { pkgs, nixosSystem }:
 let
+  inherit (pkgs) lib;
   failures = import ./. {
-    nixpkgs = pkgs;
+    nixpkgs = {
+      inherit lib;
+      legacyPackages.x86_64-linux = pkgs;
+    };
     inherit nixosSystem;
   };
 in
-if failures == [ ] then
-  pkgs.runCommand "cc-warm-eval" { } "touch $out"
-else
-  throw (pkgs.lib.concatStringsSep "\n" failures)
+lib.mapAttrs' (
+  name: failed:
+  lib.nameValuePair "eval-${name}" (
+    if failed == [ ] then
+      pkgs.runCommand "cc-warm-eval-${name}" { } "touch $out"
+    else
+      throw (lib.concatStringsSep "\n" failed)
+  )
+) failures

@@ -31,7 +31,6 @@
     settings = {
       reminder = "3d";
       fetchFailures = 5;
-      apps.web.update.keepPrevious = "14d";
     };
     alerts = {
       team.webhook = {
@@ -135,6 +134,8 @@
             }
           ];
           keepFailed = "14d";
+          keepPrevious = "14d";
+          unmanaged = [ "/etc/localtime" ];
         };
       };
     };

@@ -1,7 +1,7 @@
 # The VM tests, by the behaviour that each proves. The flake's checks are derived from this set, and so is what
 # tests/vm/run runs. A test is three things: `<behaviour>.nix` here (what it proves, which configurations it switches
-# to, how long it may take), scripts/<behaviour>.py (the test itself, which knows only `machine`, `subtest` and the
-# helpers in scripts/helpers.py), and the machine that all share (lib/).
+# to, how long it may take), scripts/<behaviour>.py (the test itself, which knows only `machine`, `subtest`, `switch`
+# and what is in scripts/set-up.py and scripts/helpers.py), and the machine that all share (lib/).
 { pkgs }:
 let
   inherit (pkgs) lib;
@@ -56,6 +56,7 @@ let
 
       testScript = lib.concatStringsSep "\n" [
         (builtins.readFile ./lib/nixos.py)
+        (builtins.readFile ./scripts/set-up.py)
         (builtins.readFile ./scripts/helpers.py)
         (builtins.readFile (./scripts + "/${name}.py"))
       ];

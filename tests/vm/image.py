@@ -1,6 +1,7 @@
 """The Debian image that the VM tests boot: made once by mmdebstrap, kept in the cache under the hash of its recipe."""
 
 import hashlib
+import inspect
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ PACKAGES = [
 FILES = {
     # The disk's driver is all that the kernel needs before it can read modules from the disk.
     "etc/initramfs-tools/conf.d/small": "MODULES=list\nCOMPRESS=zstd\nFSTYPE=ext4\n",
-    "etc/initramfs-tools/modules": "virtio_blk\next4\n",
+    "etc/initramfs-tools/modules": "virtio_blk\nvirtio_console\next4\n",
     "etc/fstab": "/dev/vda / ext4 rw,relatime 0 1\n",
     "etc/hostname": "machine\n",
     "etc/hosts": "127.0.0.1 localhost machine notes.test plain.test\n",
@@ -66,18 +67,23 @@ exec /bin/bash --norc --noprofile
 """,
 }
 
-# What only costs time at boot, or would wait for a network that is not there.
+# What only costs time at boot, or would wait for a network that is not there. Nothing is plugged in: what devices there
+# are, the kernel makes.
 MASKED = [
     *["systemd-networkd-wait-online.service", "getty@tty1.service", "serial-getty@ttyS0.service", "e2scrub_reap.service"],
     *["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"],
-    *["systemd-timesyncd.service", "serial-getty@hvc0.service"],
+    *["systemd-timesyncd.service", "serial-getty@hvc0.service", "systemd-udev-trigger.service", "systemd-logind.service"],
+    *["systemd-sysusers.service", "systemd-random-seed.service", "systemd-update-utmp.service", "systemd-pstore.service"],
+    *[f"modprobe@{name}.service" for name in ("configfs", "drm", "efi_pstore", "fuse", "dm_mod", "loop")],
+    *["dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount"],
+    *["sys-fs-fuse-connections.mount", "sys-kernel-config.mount"],
 ]
 
 
 def key():
     """The hash of everything that decides what the image is."""
-    recipe = Path(__file__).read_bytes() + MIRROR.encode()
-    return hashlib.sha256(recipe).hexdigest()[:16]
+    recipe = repr((SUITE, MIRROR, DISK_SIZE, PACKAGES, FILES, MASKED, inspect.getsource(build)))
+    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
 
 def tools_missing():
@@ -87,10 +93,15 @@ def tools_missing():
     )
 
 
+def exists(cache):
+    """Whether the cache has the image."""
+    return (cache / f"image-{key()}" / "disk.raw").exists()
+
+
 def ensure(cache):
     """The folder with `disk.raw`, `vmlinuz` and `initrd`; made if the cache has none."""
     folder = cache / f"image-{key()}"
-    if (folder / "disk.raw").exists():
+    if exists(cache):
         return folder
     with tempfile.TemporaryDirectory(dir=cache, prefix="making-") as making:
         build(Path(making))

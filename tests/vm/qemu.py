@@ -1,8 +1,11 @@
 """One QEMU process: its command line, its monitor (QMP) and the socket of its root shell."""
 
+import contextlib
+import functools
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -10,13 +13,25 @@ from pathlib import Path
 
 BINARY = "qemu-system-x86_64"
 MEMORY = "2048M"
+# An emulated machine has a time of its own: an instruction takes 1 ns, and where nothing is to be done until a timer
+# ends, it ends at once. So no deadline is missed because this host is slow or busy, and no wait costs anything.
+PROCESSOR = {
+    "kvm": ["-cpu", "host", "-smp", "2"],
+    "tcg": ["-cpu", "Nehalem-v1", "-smp", "1", "-icount", "shift=0,sleep=off"],
+}
 EXCHANGE_SIZE = 256 << 20
 
 
+@functools.cache
 def accelerator():
     """`kvm` where the processor has it, else `tcg`. A /dev/kvm without the processor's help runs no ordinary kernel."""
     helps = re.search(r"^flags\s*:.*\b(vmx|svm)\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return "kvm" if helps and os.access("/dev/kvm", os.R_OK | os.W_OK) else "tcg"
+
+
+def tools_missing():
+    """The programs that this machine lacks for running one."""
+    return [tool for tool in (BINARY, "qemu-img", "zstd") if not shutil.which(tool)]
 
 
 def version():
@@ -25,9 +40,10 @@ def version():
 
 
 class Qemu:
-    """Runs from its creation until `end`. `folder` takes sockets, the console's log and the exchange disk."""
+    """Runs from its creation until `end`. `folder` takes sockets, the console's log and the exchange disk; `now` is
+    the time that the machine's clock shows."""
 
-    def __init__(self, image, disk, folder, incoming=None, paused=False):
+    def __init__(self, image, disk, folder, now, incoming=None):
         self.folder = folder
         self.exchange = folder / "exchange.raw"
         if not self.exchange.exists():
@@ -35,10 +51,10 @@ class Qemu:
                 file.truncate(EXCHANGE_SIZE)
         shell_server = _listen(folder / "shell.sock")
         monitor_server = _listen(folder / "monitor.sock")
-        cpu = "host" if accelerator() == "kvm" else "Nehalem-v1"
+        clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         command = [
-            *[BINARY, "-machine", f"pc,accel={accelerator()}", "-cpu", cpu, "-smp", "2", "-m", MEMORY],
-            *["-nodefaults", "-no-user-config", "-display", "none", "-rtc", "base=utc,clock=vm"],
+            *[BINARY, "-machine", f"pc,accel={accelerator()}", *PROCESSOR[accelerator()], "-m", MEMORY],
+            *["-nodefaults", "-no-user-config", "-display", "none", "-rtc", f"base={clock},clock=vm"],
             *["-kernel", image / "vmlinuz", "-initrd", image / "initrd"],
             # `mitigations=off`: nothing hostile runs here, and an emulated machine is slow enough.
             *["-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off systemd.show_status=false panic=1"],
@@ -53,11 +69,14 @@ class Qemu:
         ]
         if incoming:
             command += ["-incoming", f"exec:zstd -dc {incoming}"]
-        elif paused:
-            command += ["-S"]
         self.log = open(folder / "qemu.log", "ab")
         self.process = subprocess.Popen(
-            ["nice", "-n", "10", *map(str, command)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+            ["nice", "-n", "10", *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            # Ctrl-C is for the driver, which ends it in order.
+            start_new_session=True,
         )
         self.shell = self._accept(shell_server)
         self.monitor = self._accept(monitor_server).makefile("rw")
@@ -88,6 +107,20 @@ class Qemu:
             if "return" in answer:
                 return answer["return"]
         raise RuntimeError(f"QEMU ended at {command}: " + (self.folder / "qemu.log").read_text()[-2000:])
+
+    @contextlib.contextmanager
+    def going(self):
+        """While a command runs. An emulated machine stands still between two: with nothing to do, its time would fly."""
+        if accelerator() == "tcg":
+            self.ask("cont")
+        yield
+        if accelerator() == "tcg":
+            self.ask("stop")
+
+    def cpu_seconds(self):
+        """What it has used of this host's processors."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def wait_for_status(self, *wanted):
         """Waits until the machine is in one of the states (`running`, `paused`, …)."""

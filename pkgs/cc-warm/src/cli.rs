@@ -40,54 +40,34 @@ pub struct Global {
     pub verbose: u8,
 }
 
-/// The commands.
+/// The commands. What `--help` says of each are the docs of its `Args`.
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "docs here would take the place of those of the `Args`")]
 pub enum Command {
-    /// Shows what `update` would do, and why; touches nothing.
     Plan(commands::plan::Args),
-    /// Brings apps to their latest version, behind both gates.
     Update(commands::update::Args),
-    /// Tries again what was rolled back, or brings a stuck app back.
     Retry(commands::retry::Args),
-    /// Lets one held version pass the first gate, once.
     Approve(commands::approve::Args),
-    /// Stops updates of an app until `resume`.
     Pause(commands::pause::Args),
-    /// Ends a pause, or takes an app over again that was undeployed by hand.
     Resume(commands::resume::Args),
-    /// Takes what runs now as last-good.
     Adopt(commands::adopt::Args),
-    /// Forgets an app that is no longer declared.
     Forget(commands::forget::Args),
-    /// Takes a known-good snapshot of an app now.
     Snapshot(commands::snapshot::Args),
-    /// Brings a snapshot back: its version and its data.
     Restore(commands::restore::Args),
-    /// Checks snapshots against their manifests.
     Verify(commands::verify::Args),
-    /// Shows every app: what runs, what waits, what is wrong.
     Status(commands::status::Args),
-    /// Shows what was done to an app.
     History(commands::history::Args),
-    /// Takes an app of the process deployer down.
+    Doctor(commands::doctor::Args),
     Undeploy(commands::undeploy::Args),
-    /// Settles operations that were cut short.
     Recover(commands::recover::Args),
-    /// Delivers alerts, or sends a test.
     #[command(subcommand)]
     Alert(commands::alert::Command),
-    /// Rebuilds the host and updates the apps, as the night does.
     Nightly(commands::nightly::Args),
-    /// Checks a configuration file.
     CheckConfig(commands::check_config::Args),
-    /// Shows all of it at work in a sandbox, in under a minute.
     Demo(commands::demo::Args),
-    /// Prints a completion script.
     Completions(commands::completions::Args),
-    /// Runs an app of the process deployer; started by cc-warm itself.
     #[command(hide = true)]
     Supervise(commands::internal::Supervise),
-    /// The little server that the demo updates.
     #[command(hide = true)]
     DemoApp(crate::demo::app::Args),
 }

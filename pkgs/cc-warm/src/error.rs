@@ -118,6 +118,12 @@ pub fn report(error: &anyhow::Error) -> String {
     text
 }
 
+/// The advice in `error`.
+#[must_use]
+pub fn hints(error: &anyhow::Error) -> Vec<String> {
+    problems(error).flat_map(|problem| problem.hints.clone()).collect()
+}
+
 fn problems(error: &anyhow::Error) -> impl Iterator<Item = &Problem> {
     error.chain().filter_map(|cause| cause.downcast_ref::<Problem>())
 }

@@ -17,6 +17,7 @@ use crate::sys::clock::{Clock, Deadline};
 use crate::sys::dirs::Dirs;
 use crate::sys::durable;
 use crate::sys::flock;
+use crate::sys::signals::Interrupt;
 use crate::sys::untrusted::Untrusted;
 
 /// The lock of one app, held until dropped.
@@ -36,6 +37,9 @@ pub struct Holder {
     /// Since when (RFC 3339).
     pub since: String,
 }
+
+/// Somebody who only asks whether a lock is held takes it for an instant; that is no reason to be busy.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// How long to wait for a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +81,7 @@ impl AppLock {
             if !limit.is_zero() {
                 waiting(&holder);
             }
-            if !flock::lock_before(&file, Deadline::after(limit))? {
+            if !flock::lock_before(&file, Deadline::after(limit.max(GRACE)))? {
                 return Err(Problem::new(format!("app `{app}` is busy: {holder}; nothing was touched"))
                     .exit(Exit::Busy)
                     .hint("add `--wait` to wait for it")
@@ -109,6 +113,30 @@ pub fn holder(dirs: &Dirs, app: &AppName) -> Result<Option<String>> {
     let path = dirs.app(app.as_str()).lock();
     let Ok(file) = File::open(&path) else { return Ok(None) };
     if flock::try_lock(&file)? { Ok(None) } else { Ok(Some(describe_holder(&path))) }
+}
+
+/// Waits until nobody holds the lock of `app`. It is not taken, so that whoever is about to start finds it free. `waiting`
+/// is told once who holds it. False: it was still held after `limit`, or somebody asked us to end.
+pub fn wait_until_free(
+    dirs: &Dirs,
+    app: &AppName,
+    limit: Duration,
+    interrupt: &Interrupt,
+    waiting: &mut dyn FnMut(&str),
+) -> Result<bool> {
+    let deadline = Deadline::after(limit);
+    let mut told = false;
+    while let Some(holder) = holder(dirs, app)? {
+        if deadline.is_over() || interrupt.is_set() {
+            return Ok(false);
+        }
+        if !told {
+            waiting(&holder);
+            told = true;
+        }
+        std::thread::sleep(deadline.left().min(Duration::from_millis(200)));
+    }
+    Ok(true)
 }
 
 /// In words: what the lock's content says, and whether that process still lives.

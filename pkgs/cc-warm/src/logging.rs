@@ -19,5 +19,7 @@ pub fn start(verbose: u8) {
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(false)
+        // It would do so with `eprintln!`, which panics where stderr is gone.
+        .log_internal_errors(false)
         .try_init();
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use cc_warm::cli::Cli;
+use cc_warm::sys::out;
 use cc_warm::{commands, error, logging};
 use clap::Parser;
 
@@ -12,7 +13,7 @@ fn main() -> ExitCode {
     match commands::run(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprint!("{}", error::report(&error));
+            out::to_stderr(format_args!("{}", error::report(&error).trim_end()));
             error::exit_of(&error).into()
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::names::AppName;
-use crate::error::{Because, Problem};
+use crate::error::Problem;
 use crate::identity::{CommitId, Identity};
 use crate::recipe::version::Version;
 use crate::sys::dirs::Dirs;
@@ -69,6 +69,11 @@ pub struct AppState {
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
 }
+
+/// A state file that does not parse, or is of a newer program. It was left as it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(String);
 
 /// A committed identity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -195,21 +200,24 @@ impl AppState {
     /// The state of `app`; the default if there is none yet.
     pub fn load(dirs: &Dirs, app: &AppName) -> Result<Self> {
         let path = dirs.app(app.as_str()).state();
-        let problem = || {
+        let unusable = |why: String| {
             Problem::new(format!("the state of app `{app}` cannot be used; the app and the file were not touched"))
                 .hint(format!(
                     "look at `{}`; if it is lost, move it away and run `cc-warm adopt {app}`",
                     path.display()
                 ))
+                .because(Unusable(why))
         };
-        let Some(value) = durable::read_json::<Value>(&path).problem(problem)? else { return Ok(Self::default()) };
+        let value = durable::read_json::<Value>(&path).map_err(|error| unusable(format!("{error:#}")))?;
+        let Some(value) = value else { return Ok(Self::default()) };
         let format = value.get("format").and_then(Value::as_u64);
         if format != Some(u64::from(FORMAT)) {
             let found = format.map_or_else(|| "none".to_owned(), |f| f.to_string());
-            let reason = format!("`{}` has format {found}, this cc-warm reads format {FORMAT}", path.display());
-            return Err(anyhow::anyhow!(reason)).problem(problem);
+            let why = format!("`{}` has format {found}, this cc-warm reads format {FORMAT}", path.display());
+            return Err(unusable(why).into());
         }
-        serde_json::from_value(value).problem(problem)
+        serde_json::from_value(value)
+            .map_err(|error| unusable(format!("`{}` does not parse: {error}", path.display())).into())
     }
 
     /// Replaces the state of `app`, durably. The app's lock must be held.
@@ -223,8 +231,10 @@ impl AppState {
         self.rejected.iter().any(|rejected| rejected.identity == *identity)
     }
 
-    /// Remembers that `rejected` went back. Once per operation and identity.
+    /// Remembers that `rejected` went back. Once per operation and identity. An approval of it was for that one try.
     pub fn reject(&mut self, rejected: Rejected) {
+        let tried = &rejected.identity;
+        self.approved.retain(|known| known.version != tried.version || known.commit != tried.commit);
         self.rejected.retain(|known| known.identity != rejected.identity);
         self.rejected.push(rejected);
         let surplus = self.rejected.len().saturating_sub(MOST_REJECTED);
@@ -334,6 +344,16 @@ mod tests {
         assert!(!state.interrupt(cut("one")));
         assert!(!state.interrupt(cut("one")));
         assert!(state.interrupt(cut("two")));
+    }
+
+    #[test]
+    fn an_approval_is_for_one_try() {
+        let (at, tried, other) = (Timestamp::UNIX_EPOCH, identity("2.0.0+1"), identity("3.0.0+1"));
+        let approved = |i: &Identity| Approved { version: i.version.clone(), commit: i.commit.clone(), at };
+        let mut state = AppState { approved: vec![approved(&tried), approved(&other)], ..AppState::default() };
+        let (operation, reason) = ("one".to_owned(), Untrusted::new("x"));
+        state.reject(Rejected { identity: tried, at, operation, reason });
+        assert_eq!(state.approved, [approved(&other)]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::config::names::AppName;
 use crate::config::{App, Config};
 use crate::deployer::{self, Convergence, Known, Observed};
+use crate::error;
 use crate::host::Host;
 use crate::lock;
 use crate::recipe::version::Version;
@@ -83,11 +84,13 @@ pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
     status.add_journal(host, name);
     match AppState::load(&host.dirs, name) {
         Ok(state) => status.add_state(&state, host.clock.now(), name),
-        Err(error) => status.wrong(format!("{error:#}"), None),
+        Err(error) => status.failed(&error),
     }
-    match app {
-        Some(app) => status.add_observed(host, app),
-        None => status.notes.push("not declared any more; nothing of it is touched".to_owned()),
+    if let Some(app) = app {
+        status.add_observed(host, app);
+    } else {
+        status.notes.push("not declared any more; nothing of it is touched".to_owned());
+        status.hints.push(format!("cc-warm forget {name}"));
     }
     match Store::new(&host.dirs, name).current() {
         Ok(Some(snapshot)) => {
@@ -112,6 +115,11 @@ impl AppStatus {
         self.hints.extend(hint);
     }
 
+    fn failed(&mut self, error: &anyhow::Error) {
+        self.wrong(format!("{error:#}"), None);
+        self.hints.extend(error::hints(error));
+    }
+
     fn add_journal(&mut self, host: &Host, name: &AppName) {
         let holder = lock::holder(&host.dirs, name).unwrap_or_default();
         match journal::peek(&host.dirs, name) {
@@ -119,8 +127,10 @@ impl AppStatus {
                 self.notes.extend(holder.map(|holder| format!("busy: {holder}")));
             }
             Ok(Some(progress)) if progress.last == EventName::Stuck => {
-                let reason = progress.stuck.map(|(reason, _)| reason.terminal()).unwrap_or_default();
-                self.wrong(format!("STUCK, the app is down: {reason}"), Some(format!("cc-warm restore {name}")));
+                let reason = progress.stuck.as_ref().map(|(reason, _)| reason.first_line()).unwrap_or_default();
+                let fits = progress.stuck.as_ref().is_some_and(|(_, data)| data.fits());
+                let next = if fits { "retry" } else { "restore" };
+                self.wrong(format!("STUCK, the app is down: {reason}"), Some(format!("cc-warm {next} {name}")));
             }
             Ok(Some(progress)) => match holder {
                 Some(holder) => self.notes.push(format!("under way, at `{}`: {holder}", progress.last.as_str())),
@@ -129,7 +139,7 @@ impl AppStatus {
                     Some(format!("cc-warm recover {name}")),
                 ),
             },
-            Err(error) => self.wrong(format!("{:#}", error.into_problem(name)), None),
+            Err(error) => self.failed(&error.into_problem(name)),
         }
     }
 
@@ -152,7 +162,10 @@ impl AppStatus {
             self.notes.push(format!("its recipe could not be fetched, {} time(s) in a row", state.fetch_failures));
         }
         let rejected: Vec<String> = state.rejected.iter().map(|r| r.identity.version.to_string()).collect();
-        if !rejected.is_empty() {
+        if !rejected.is_empty() && state.last_good.is_none() {
+            let versions = rejected.join(", ");
+            self.wrong(format!("its first deployment failed: {versions}"), Some(format!("cc-warm retry {name}")));
+        } else if !rejected.is_empty() {
             self.notes.push(format!("rolled back before, not tried again: {}", rejected.join(", ")));
         }
     }
@@ -160,7 +173,7 @@ impl AppStatus {
     fn add_observed(&mut self, host: &Host, app: &App) {
         let observed = deployer::open(host, app).and_then(|deployer| Ok(deployer.observe()?));
         match observed {
-            Err(error) => self.wrong(format!("{error:#}"), None),
+            Err(error) => self.failed(&error),
             Ok(Observed::Absent { .. }) => self.state = "absent",
             Ok(Observed::Present(deployment)) => {
                 match deployment.what {

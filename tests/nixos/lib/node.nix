@@ -24,12 +24,15 @@
     pkgs.python3
     pkgs.acl
     pkgs.attr
+    pkgs.curl
+    pkgs.e2fsprogs
   ];
 
   environment.etc = {
     # What images are imported from: there is no registry.
     "cc-warm-test/busybox".source = "${pkgs.pkgsStatic.busybox or pkgs.busybox}/bin/busybox";
-    "cc-warm-test/alert-token".text = "test-token";
+    "cc-warm-test/demo-server".source = ../../programs/demo-server;
+    "cc-warm-test/alert-token".text = "alert-token-of-the-tests";
   };
 
   systemd.services.alert-receiver = {

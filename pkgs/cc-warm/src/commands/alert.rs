@@ -7,6 +7,7 @@ use crate::alert::routes::Routes;
 use crate::alert::{Alert, Kind, Options};
 use crate::cli::Global;
 use crate::error::{Exit, Problem};
+use crate::sys::out::{say, show};
 use crate::sys::random;
 
 /// Delivers alerts, or sends a test.
@@ -52,15 +53,15 @@ pub fn run(global: &Global, command: &Command) -> Result<Exit> {
             "format": 1, "sent": delivery.sent, "left": delivery.left, "failures": delivery.failures, "busy": delivery.busy,
         }))?;
     } else if delivery.busy {
-        println!("another process delivers them");
+        show!("another process delivers them");
     } else {
-        println!("{} message(s) sent, {} alert(s) left", delivery.sent, delivery.left);
+        show!("{} message(s) sent, {} alert(s) left", delivery.sent, delivery.left);
     }
     for problem in &delivery.unreadable {
-        eprintln!("warning: {problem}");
+        say!("warning: {problem}");
     }
     for (sink, why) in &delivery.failures {
-        eprintln!("warning: `{sink}` does not take them: {why}");
+        say!("warning: `{sink}` does not take them: {why}");
     }
     Ok(if delivery.failures.is_empty() { Exit::Done } else { Exit::Failed })
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::results::{Done, Results};
 use super::session::Session;
 use crate::cli::{Global, WaitFlag};
 use crate::config::names::AppName;
@@ -45,7 +46,12 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     // Approving is also the word that a version rolled back before may be tried again.
     state.rejected.retain(|rejected| rejected.identity.version != args.version);
     state.save(&session.host.dirs, &args.app)?;
-    println!("{}: {} (commit {}) may pass, once", args.app, args.version, found.commit.short());
-    println!("  hint: cc-warm update {}", args.app);
-    Ok(Exit::Done)
+    let mut results = Results::new(session.json);
+    let sentence = format!("{} (commit {}) may pass, once", args.version, found.commit.short());
+    let done = Done::new("approved", sentence)
+        .hint(format!("cc-warm update {}", args.app))
+        .with("version", args.version.to_string())
+        .with("commit", found.commit.to_string());
+    results.done(&args.app, done);
+    results.finish()
 }

@@ -6,6 +6,7 @@ use super::session::print_json;
 use crate::cli::Global;
 use crate::config::{Config, raw};
 use crate::error::Exit;
+use crate::sys::out::show;
 
 /// Checks the configuration file: every key, every value, and what one app says of another.
 ///
@@ -27,12 +28,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     if global.json {
         print_json(&serde_json::json!({ "format": 1, "ok": true, "apps": config.apps.keys().collect::<Vec<_>>() }))?;
     } else {
-        println!(
-            "{}: {} app(s), {} alert(s), all well",
-            global.config.display(),
-            config.apps.len(),
-            config.alerts.len()
-        );
+        show!("{}: {} app(s), {} alert(s), all well", global.config.display(), config.apps.len(), config.alerts.len());
     }
     Ok(Exit::Done)
 }

@@ -6,6 +6,7 @@ pub mod approve;
 pub mod check_config;
 pub mod completions;
 pub mod demo;
+pub mod doctor;
 pub mod forget;
 pub mod history;
 pub mod internal;
@@ -14,6 +15,7 @@ pub mod pause;
 pub mod plan;
 pub mod recover;
 pub mod restore;
+pub mod results;
 pub mod resume;
 pub mod retry;
 pub mod session;
@@ -22,6 +24,7 @@ pub mod status;
 pub mod undeploy;
 pub mod update;
 pub mod verify;
+pub mod voice;
 
 use anyhow::Result;
 
@@ -31,7 +34,7 @@ use crate::error::Exit;
 /// Runs the command that was given.
 pub fn run(cli: Cli) -> Result<Exit> {
     let global = &cli.global;
-    match cli.command {
+    let done = match cli.command {
         Command::Plan(args) => plan::run(global, &args),
         Command::Update(args) => update::run(global, &args),
         Command::Retry(args) => retry::run(global, &args),
@@ -45,6 +48,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Verify(args) => verify::run(global, &args),
         Command::Status(args) => status::run(global, &args),
         Command::History(args) => history::run(global, &args),
+        Command::Doctor(args) => doctor::run(global, &args),
         Command::Recover(args) => recover::run(global, &args),
         Command::Alert(command) => alert::run(global, &command),
         Command::Nightly(args) => nightly::run(global, &args),
@@ -54,7 +58,8 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Completions(args) => completions::run(&args),
         Command::Supervise(args) => internal::supervise(&args),
         Command::DemoApp(args) => internal::demo_app(&args),
-    }
+    };
+    done.map_err(crate::deployer::classified)
 }
 
 /// An age as people say it.

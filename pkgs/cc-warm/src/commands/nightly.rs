@@ -8,9 +8,12 @@ use crate::config::duration::Span;
 use crate::error::Exit;
 use crate::nightly::Night;
 use crate::sys::notify;
+use crate::sys::out::say;
 
-/// The night's work: rebuilds the host, if it is told how, and then starts the update units of all live-warm apps that
-/// have not run since, whatever became of the rebuild. Test runs wait meanwhile.
+/// Rebuilds the host, if it is told how, and then updates the apps, as the night does.
+///
+/// The update units of all live-warm apps that have not run since it began are started, whatever became of the rebuild.
+/// Test runs wait meanwhile.
 ///
 /// `cc-warm-nightly.timer` starts it. It needs the units that the NixOS module makes; elsewhere, `cc-warm update` updates
 /// the apps.
@@ -28,7 +31,7 @@ pub struct Args {
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::open(global)?;
     let say = |text: &str| {
-        eprintln!("{text}");
+        say!("{text}");
         notify::status(text);
     };
     Night {

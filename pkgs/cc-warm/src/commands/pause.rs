@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
+use super::results::{Done, Results};
 use super::session::Session;
 use crate::cli::{Global, WaitFlag};
 use crate::config::duration::Span;
@@ -10,7 +11,9 @@ use crate::config::names::AppName;
 use crate::error::{Because, Exit, Problem};
 use crate::state::{AppState, Paused};
 
-/// Stops updates of an app until `resume`. Survives reboots. What is under way is not touched.
+/// Stops updates of an app until `resume`.
+///
+/// Survives reboots. What is under way is not touched.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The apps.
@@ -34,17 +37,22 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::open(global)?;
     let now = session.host.clock.now();
     let until = args.until.as_deref().map(|text| parse_until(text, now)).transpose()?;
+    let mut results = Results::new(session.json);
     for app in session.select(&args.apps)? {
         let _lock = session.lock(&app, args.wait.wait())?;
         let mut state = AppState::load(&session.host.dirs, &app)?;
         state.paused = Some(Paused { since: now, until, reason: args.reason.clone() });
         state.save(&session.host.dirs, &app)?;
-        println!(
-            "{app}: paused {}",
-            until.map_or("until `cc-warm resume`".to_owned(), |until| format!("until {until}"))
+        let mut done = Done::new(
+            "paused",
+            format!("paused {}", until.map_or("until `cc-warm resume`".to_owned(), |until| format!("until {until}"))),
         );
+        if let Some(until) = until {
+            done = done.with("until", until.to_string());
+        }
+        results.done(&app, done);
     }
-    Ok(Exit::Done)
+    results.finish()
 }
 
 fn parse_until(text: &str, now: Timestamp) -> Result<Timestamp> {

@@ -12,13 +12,19 @@ use crate::config::window;
 use crate::deployer;
 use crate::error::{self, Exit};
 use crate::gate::{Candidate, Decision, Reason};
+use crate::lock;
 use crate::recipe::version::Version;
 use crate::state::AppState;
+use crate::sys::out::show;
 use crate::sys::untrusted::Untrusted;
 use crate::update::assess::{self, Assessment, Next};
 use crate::update::context::Context;
+use crate::update::journal;
+use crate::update::saga::Progress;
 
-/// Shows what `update` would do, every reason, and the difference of the recipe. Touches no app and no state.
+/// Shows what `update` would do, and why; touches nothing.
+///
+/// The decision, every reason for a hold with its evidence, and the difference of the recipe.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -33,7 +39,7 @@ pub struct Args {
 #[serde(rename_all = "camelCase")]
 struct Plan {
     app: AppName,
-    /// `up-to-date`, `apply`, `hold`, `first-deploy`, `adopt`, `down-by-hand`, `resume`, `start`, `paused`, `not-deployed`, `error`.
+    /// `up-to-date`, `apply`, `hold`, `first-deploy`, `adopt`, `down-by-hand`, `resume`, `start`, `not-deployed`, `stuck`, `unfinished`, `error`.
     action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     current: Option<Version>,
@@ -51,17 +57,20 @@ struct Plan {
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::look(global)?;
-    let apps = session.select(&args.apps.apps)?;
+    let apps = session.select_live(&args.apps.apps)?;
+    session.ask_remotes(&apps);
     let mut plans = Vec::new();
     let mut exit = Exit::Done;
     for app in &apps {
         let voice = Voice::of(app);
         let plan = plan(&session, &session.context(&voice), app, !args.no_diff).unwrap_or_else(|error| {
             exit = error::exit_of(&error);
-            Plan::new(app, "error", vec![format!("{error:#}")])
+            let mut notes = vec![format!("{error:#}")];
+            notes.extend(error::hints(&error).iter().map(|hint| format!("hint: {hint}")));
+            Plan::new(app, "error", notes)
         });
         if !session.json {
-            print!("{}", plan.text());
+            show!("{}", plan.text().trim_end());
         }
         plans.push(plan);
     }
@@ -75,6 +84,9 @@ fn plan(session: &Session, context: &Context<'_>, name: &AppName, with_diff: boo
     let app = session.config.app(name)?;
     let mut state = AppState::load(&session.host.dirs, name)?;
     let now = session.host.clock.now();
+    if let Some(progress) = journal::peek(&session.host.dirs, name).map_err(|error| error.into_problem(name))? {
+        return Ok(Plan::of_journal(name, &progress, lock::holder(&session.host.dirs, name)?));
+    }
     let deployer = deployer::open(&session.host, app)?;
     // As an update would see it; nothing of it is saved.
     assess::note_seen(&mut state, &*context.recipes.published(&app.remote)?, now);
@@ -87,9 +99,6 @@ fn plan(session: &Session, context: &Context<'_>, name: &AppName, with_diff: boo
     if state.is_paused(now) {
         plan.notes.push("paused: `update` would do nothing".to_owned());
     }
-    if let Some(stuck) = &state.stuck {
-        plan.notes.push(format!("stuck: `update` would do nothing: {}", stuck.reason.terminal()));
-    }
     if let Some(target) = plan.target.as_ref().filter(|_| with_diff) {
         plan.diff = assess::diff(context, app, &assessment, target);
     }
@@ -99,6 +108,22 @@ fn plan(session: &Session, context: &Context<'_>, name: &AppName, with_diff: boo
 impl Plan {
     fn new(app: &AppName, action: &'static str, notes: Vec<String>) -> Self {
         Self { app: app.clone(), action, current: None, target: None, reasons: Vec::new(), notes, diff: None }
+    }
+
+    /// Whatever is unfinished comes first; what `update` does afterwards depends on how that ends.
+    fn of_journal(app: &AppName, progress: &Progress, holder: Option<String>) -> Self {
+        let note = match (&progress.stuck, holder) {
+            (Some((reason, data)), _) => {
+                let next = if data.fits() { "retry" } else { "restore" };
+                let notes = vec![reason.first_line(), format!("hint: cc-warm {next} {app}")];
+                return Self::new(app, "stuck", notes);
+            }
+            (None, Some(holder)) => format!("an operation is under way, at `{}`: {holder}", progress.last.as_str()),
+            (None, None) => {
+                format!("an operation was cut short at `{}`; `update` would settle it first", progress.last.as_str())
+            }
+        };
+        Self::new(app, "unfinished", vec![note])
     }
 
     fn of(app: &AppName, assessment: &Assessment) -> Self {
@@ -176,6 +201,12 @@ impl Plan {
             "hold" => format!("would hold at {current}: {target}"),
             "first-deploy" => format!("would deploy {target}, for the first time"),
             "error" => "cannot be planned".to_owned(),
+            "adopt" => format!("would adopt {current}"),
+            "resume" | "start" => {
+                format!("would start {}", self.current.as_ref().map_or("it again".to_owned(), ToString::to_string))
+            }
+            "stuck" => "stuck: it is down, and `update` would do nothing".to_owned(),
+            "down-by-hand" => "would leave it alone".to_owned(),
             other => other.to_owned(),
         };
         let mut text = format!("{}: {headline}\n", self.app);

@@ -2,16 +2,17 @@
 
 use anyhow::Result;
 
+use super::results::Results;
 use super::session::{Session, Voice};
 use crate::cli::{Apps, Global, WaitFlag};
 use crate::config::names::AppName;
-use crate::error::{self, Exit};
-use crate::update::recover;
+use crate::error::Exit;
+use crate::sys::out::show;
+use crate::update::{notice, recover};
 
-/// Settles operations that were cut short by a crash, a power cut or a kill, from the state folder alone; and starts again
-/// what ran before the machine was booted.
+/// Settles operations that were cut short by a crash, a power cut or a kill.
 ///
-/// Runs at boot. Apps whose journal is in order are not touched.
+/// From the state folder alone. Then starts again what ran before the machine was booted. Runs at boot. Apps whose journal is in order are not touched.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -24,31 +25,27 @@ pub struct Args {
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::open(global)?;
     let apps = if args.apps.apps.is_empty() { known(&session)? } else { args.apps.apps.clone() };
-    let mut settled = 0;
-    let mut worst = Exit::Done;
+    let mut results = Results::new(session.json);
     for app in &apps {
+        session.must_be_known(app)?;
         let voice = Voice::of(app);
-        let result =
-            session.lock(app, args.wait.wait()).and_then(|lock| recover::recover(&session.context(&voice), app, &lock));
-        match result {
+        let context = session.context(&voice);
+        let recovered = session.lock(app, args.wait.wait()).and_then(|lock| {
+            recover::recover(&context, app, &lock).map_err(|error| notice::of_error(&context, app, error))
+        });
+        match recovered {
             Ok(None) => {}
-            Ok(Some(outcome)) => {
-                settled += 1;
-                println!("{app}: {}", outcome.describe());
-                worst = worst.max(outcome.exit());
-            }
-            Err(error) => {
-                eprint!("{app}: {}", error::report(&error));
-                worst = worst.max(error::exit_of(&error));
-            }
+            Ok(Some(outcome)) => results.outcome(app, &outcome)?,
+            Err(error) => results.error(app, error),
         }
     }
-    if settled == 0 && worst == Exit::Done {
-        println!("nothing to recover");
+    if results.is_empty() && !session.json {
+        show!("nothing to recover");
     }
+    let exit = results.finish()?;
     session.deliver();
     // Going back is what a recovery is for.
-    Ok(if worst == Exit::RolledBack { Exit::Done } else { worst })
+    Ok(if exit == Exit::RolledBack { Exit::Done } else { exit })
 }
 
 /// Every declared app, and every one that left something in the state folder.

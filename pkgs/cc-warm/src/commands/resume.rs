@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::results::{Done, Results};
 use super::session::Session;
 use crate::alert::Kind;
 use crate::cli::{Global, WaitFlag};
@@ -9,7 +10,9 @@ use crate::config::names::AppName;
 use crate::error::Exit;
 use crate::state::AppState;
 
-/// Ends a pause, or takes over again an app that was undeployed by hand. The next update deploys it.
+/// Ends a pause, or takes over again an app that was undeployed by hand.
+///
+/// The next update deploys it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The apps.
@@ -25,6 +28,7 @@ pub struct Args {
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::open(global)?;
+    let mut results = Results::new(session.json);
     for app in session.select(&args.apps)? {
         let _lock = session.lock(&app, args.wait.wait())?;
         let mut state = AppState::load(&session.host.dirs, &app)?;
@@ -33,12 +37,13 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         state.resumed = was_down;
         state.save(&session.host.dirs, &app)?;
         session.outbox.resolve(Some(&app), &[Kind::DownByHand], session.host.clock.now())?;
-        match (was_paused, was_down) {
-            (false, false) => println!("{app}: was neither paused nor down by hand"),
-            (_, true) => println!("{app}: taken over again\n  hint: cc-warm update {app}"),
-            (true, false) => println!("{app}: updates go on"),
-        }
+        let done = match (was_paused, was_down) {
+            (false, false) => Done::new("unchanged", "was neither paused nor down by hand"),
+            (_, true) => Done::new("taken-over", "taken over again").hint(format!("cc-warm update {app}")),
+            (true, false) => Done::new("resumed", "updates go on"),
+        };
+        results.done(&app, done);
     }
     session.deliver();
-    Ok(Exit::Done)
+    results.finish()
 }

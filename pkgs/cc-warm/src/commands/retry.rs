@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::results::{Done, Results};
 use super::session::{Session, Voice};
 use crate::cli::{Global, WaitFlag};
 use crate::config::names::AppName;
@@ -29,9 +30,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let context = session.context(&voice);
     let lock = session.lock(&args.app, args.wait.wait())?;
     if let Some(outcome) = manual::unstick(&context, app, &lock)? {
-        println!("{}: {}", args.app, outcome.describe());
+        let mut results = Results::new(session.json);
+        results.outcome(&args.app, &outcome)?;
         session.deliver();
-        return Ok(outcome.exit());
+        return results.finish();
     }
     let mut state = AppState::load(&session.host.dirs, &args.app)?;
     let chosen = |version: &Version| args.version.as_ref().is_none_or(|wanted| wanted == version);
@@ -45,10 +47,16 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     state.rejected.retain(|rejected| !chosen(&rejected.identity.version));
     state.interrupted.retain(|interrupted| !chosen(&interrupted.identity.version));
     state.save(&session.host.dirs, &args.app)?;
-    if forgotten.is_empty() {
-        println!("{}: nothing was rejected", args.app);
-    } else {
-        println!("{}: may be tried again: {}\n  hint: cc-warm update {}", args.app, forgotten.join(", "), args.app);
-    }
-    Ok(Exit::Done)
+    let mut results = Results::new(session.json);
+    results.done(
+        &args.app,
+        if forgotten.is_empty() {
+            Done::new("nothing-rejected", "nothing was rejected")
+        } else {
+            Done::new("may-be-tried-again", format!("may be tried again: {}", forgotten.join(", ")))
+                .hint(format!("cc-warm update {}", args.app))
+                .with("versions", forgotten)
+        },
+    );
+    results.finish()
 }

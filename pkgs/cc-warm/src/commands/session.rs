@@ -1,27 +1,25 @@
 //! What most commands open first: configuration, host, recipes, outbox, and the voice on stderr.
 
-use std::io::{IsTerminal, Write};
-use std::time::Instant;
-
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use super::results::Results;
+pub use super::voice::Voice;
 use crate::alert::routes::Routes;
 use crate::alert::{Options, Outbox};
 use crate::cli::Global;
-use crate::config::Config;
 use crate::config::names::AppName;
-use crate::error::{self, Exit};
+use crate::config::{Config, Warm};
+use crate::error::{Exit, Problem};
+use crate::home;
 use crate::host::Host;
 use crate::lock::{AppLock, Wait};
 use crate::recipe::Recipes;
 use crate::sys::clock::Clock;
 use crate::sys::dirs::Dirs;
-use crate::sys::durable;
-use crate::sys::notify;
+use crate::sys::out::{say, show};
 use crate::sys::signals::Interrupt;
 use crate::update::context::Context;
-use crate::update::operation::Narrator;
 use crate::update::outcome::Outcome;
 
 /// An opened configuration and what goes with it.
@@ -42,12 +40,19 @@ impl Session {
     /// For commands that change something: makes the state folder, and reacts to signals.
     pub fn open(global: &Global) -> Result<Self> {
         let session = Self::look(global)?;
-        durable::make_dir(session.host.dirs.root())?;
+        home::open(&session.host.dirs)?;
         Ok(Self { host: Host { interrupt: Interrupt::on_signals()?, ..session.host }, ..session })
     }
 
     /// For commands that only look.
     pub fn look(global: &Global) -> Result<Self> {
+        let session = Self::inspect(global)?;
+        home::check(&session.host.dirs)?;
+        Ok(session)
+    }
+
+    /// For `doctor`, which wants to see a state folder that is not the right one, too.
+    pub fn inspect(global: &Global) -> Result<Self> {
         let config = Config::load(&global.config)?;
         let dirs = Dirs::new(&config.state_dir);
         let clock = Clock::system();
@@ -79,7 +84,7 @@ impl Session {
     /// Takes the lock of `app`.
     pub fn lock(&self, app: &AppName, wait: Wait) -> Result<AppLock> {
         AppLock::take(&self.host.dirs, app, &self.host.command, self.host.clock, wait, &mut |holder| {
-            eprintln!("{app}: waiting, it is {holder}");
+            say!("{app}: waiting, it is {holder}");
         })
     }
 
@@ -92,6 +97,25 @@ impl Session {
         Ok(self.config.in_order().into_iter().filter(wanted).collect())
     }
 
+    /// [`Session::select`], of live-warm apps only: nothing but a test run deploys a data-warm one.
+    pub fn select_live(&self, named: &[AppName]) -> Result<Vec<AppName>> {
+        let is_live = |name: &AppName| self.config.apps.get(name).is_none_or(|app| app.warm == Warm::Live);
+        if let Some(name) = named.iter().find(|name| !is_live(name)) {
+            return Err(Problem::new(format!(
+                "app `{name}` is data-warm: only a test run deploys it; nothing was touched"
+            ))
+            .exit(Exit::Refused)
+            .hint("set its `warm` to `live` to keep it running and updated")
+            .into());
+        }
+        Ok(self.select(named)?.into_iter().filter(is_live).collect())
+    }
+
+    /// Asks what the recipes of `apps` publish, some at once.
+    pub fn ask_remotes(&self, apps: &[AppName]) {
+        self.recipes.ask_all(apps.iter().filter_map(|name| Some(self.config.apps.get(name)?.remote.as_str())));
+    }
+
     /// Sends what is in the outbox. A sink that fails keeps its alerts; that is said, and no error of this command.
     pub fn deliver(&self) {
         let options =
@@ -99,10 +123,10 @@ impl Session {
         match self.outbox.deliver(&self.config.alerts, self.host.clock.now(), &options) {
             Ok(delivery) => {
                 for (sink, why) in &delivery.failures {
-                    eprintln!("warning: alerts are kept for later, `{sink}` does not take them: {why}");
+                    say!("warning: alerts are kept for later, `{sink}` does not take them: {why}");
                 }
             }
-            Err(error) => eprintln!("warning: alerts are kept for later: {error:#}"),
+            Err(error) => say!("warning: alerts are kept for later: {error:#}"),
         }
     }
 
@@ -113,127 +137,34 @@ impl Session {
         apps: &[AppName],
         mut work: impl FnMut(&AppName, &Context<'_>) -> Result<Outcome>,
     ) -> Result<Exit> {
-        let mut results = Vec::new();
-        let mut worst = Exit::Done;
+        let mut results = Results::new(self.json);
         for app in apps {
             if self.host.interrupt.is_set() {
-                worst = worse(worst, Exit::Cancelled);
+                results.cancelled();
                 break;
             }
             let voice = Voice::of(app);
-            let result = work(app, &self.context(&voice));
-            let exit = match &result {
-                Ok(outcome) => outcome.exit(),
-                Err(error) => error::exit_of(error),
-            };
-            worst = worse(worst, exit);
-            match result {
-                Ok(outcome) => {
-                    notify::status(&format!("{app}: {}", outcome.describe()));
-                    if !self.json {
-                        println!("{app}: {}", outcome.describe());
-                        if let Some(hint) = outcome.hint(app.as_str()) {
-                            println!("  hint: {hint}");
-                        }
-                    }
-                    results.push(Row { app, outcome: Some(outcome), error: None, exit: exit as u8 });
-                }
-                Err(error) => {
-                    let report = error::report(&error);
-                    notify::status(&format!("{app}: {error}"));
-                    if !self.json {
-                        eprint!("{app}: {report}");
-                    }
-                    results.push(Row { app, outcome: None, error: Some(report), exit: exit as u8 });
-                }
+            match work(app, &self.context(&voice)) {
+                Ok(outcome) => results.outcome(app, &outcome)?,
+                Err(error) => results.error(app, error),
             }
         }
-        if self.json {
-            print_json(&Document { format: 1, apps: results })?;
-        }
+        let exit = results.finish()?;
         self.deliver();
-        Ok(worst)
+        Ok(exit)
     }
-}
 
-#[derive(Serialize)]
-struct Document<'a> {
-    format: u32,
-    apps: Vec<Row<'a>>,
-}
-
-#[derive(Serialize)]
-struct Row<'a> {
-    app: &'a AppName,
-    exit: u8,
-    #[serde(flatten)]
-    outcome: Option<Outcome>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-/// The exit code that matters more to whoever reads only one.
-fn worse(a: Exit, b: Exit) -> Exit {
-    let rank = |exit: Exit| match exit {
-        Exit::Done => 0,
-        Exit::Held => 1,
-        Exit::Cancelled => 2,
-        Exit::Busy => 3,
-        Exit::NotReady => 4,
-        Exit::Refused => 5,
-        Exit::Failed => 6,
-        Exit::Usage => 7,
-        Exit::StuckAlready => 8,
-        Exit::RolledBack => 9,
-        Exit::BecameStuck => 10,
-    };
-    if rank(b) > rank(a) { b } else { a }
+    /// Refuses an app that is neither declared nor known from what it left in the state folder.
+    pub fn must_be_known(&self, app: &AppName) -> Result<()> {
+        if self.host.dirs.app(app.as_str()).root().is_dir() {
+            return Ok(());
+        }
+        self.config.app(app).map(drop)
+    }
 }
 
 /// Prints `value` on stdout.
 pub fn print_json<T: Serialize>(value: &T) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)?;
+    show!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
-}
-
-/// Tells on stderr what happens to one app: with the elapsed time on a terminal, plain lines elsewhere.
-pub struct Voice {
-    app: String,
-    since: Instant,
-    timed: bool,
-}
-
-impl Voice {
-    /// The voice of `app`.
-    #[must_use]
-    pub fn of(app: &AppName) -> Self {
-        Self { app: app.to_string(), since: Instant::now(), timed: std::io::stderr().is_terminal() }
-    }
-}
-
-impl Narrator for Voice {
-    fn say(&self, text: &str) {
-        notify::status(&format!("{}: {text}", self.app));
-        if self.timed {
-            eprintln!("{}: [{:6.1} s] {text}", self.app, self.since.elapsed().as_secs_f32());
-        } else {
-            eprintln!("{}: {text}", self.app);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stuck_app_outweighs_everything() {
-        for exit in [Exit::Done, Exit::Held, Exit::RolledBack, Exit::Failed, Exit::StuckAlready] {
-            assert_eq!(worse(exit, Exit::BecameStuck), Exit::BecameStuck);
-            assert_eq!(worse(Exit::BecameStuck, exit), Exit::BecameStuck);
-            assert_eq!(worse(Exit::Done, exit), exit);
-        }
-    }
 }

@@ -7,8 +7,11 @@ use crate::cli::Global;
 use crate::config::names::AppName;
 use crate::error::Exit;
 use crate::status::{self, AppStatus};
+use crate::sys::out::show;
 
-/// Shows every app: what runs, what waits, what is wrong. Touches nothing, and asks no remote.
+/// Shows every app: what runs, what waits, what is wrong.
+///
+/// Touches nothing, and asks no remote.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only these apps.
@@ -19,6 +22,9 @@ pub struct Args {
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::look(global)?;
+    for app in &args.apps {
+        session.must_be_known(app)?;
+    }
     let mut rows = status::all(&session.host, &session.config)?;
     if !args.apps.is_empty() {
         rows.retain(|row| args.apps.contains(&row.app));
@@ -29,11 +35,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         print_json(&serde_json::json!({ "format": 1, "apps": rows, "alertsWaiting": waiting.len() }))?;
         return Ok(Exit::Done);
     }
-    print!("{}", table(&rows));
+    show!("{}", table(&rows).trim_end());
     if !waiting.is_empty() {
-        println!("\n{} alert(s) not delivered yet:", waiting.len());
+        show!("\n{} alert(s) not delivered yet:", waiting.len());
         for shown in &waiting {
-            println!(
+            show!(
                 "  {}  {}",
                 shown.record.first_at.strftime("%Y-%m-%d %H:%M UTC"),
                 shown.record.alert.title.terminal()
@@ -41,7 +47,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         }
     }
     for problem in &alerts.unreadable {
-        println!("! {problem}");
+        show!("! {problem}");
     }
     Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::results::{Done, Results};
 use super::session::{Session, Voice};
 use crate::cli::{Global, WaitFlag};
 use crate::config::DeployerConfig;
@@ -13,9 +14,9 @@ use crate::error::{Exit, Problem};
 use crate::sys::clock::Deadline;
 use crate::update::recover;
 
-/// Takes an app of the process deployer down; its volumes stay. (On a swarm, `abra app undeploy` does that.)
+/// Takes an app of the process deployer down; its volumes stay.
 ///
-/// It is then left alone until `cc-warm resume`.
+/// On a swarm, `abra app undeploy` does that. It is then left alone until `cc-warm resume`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The app.
@@ -38,6 +39,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let voice = Voice::of(&args.app);
     recover::settle(&session.context(&voice), &args.app, &lock)?;
     let stopped = deployer::open(&session.host, app)?.stop(&lock, Deadline::after(Duration::from_mins(5)))?;
-    println!("{}: undeployed ({stopped}); its volumes stay\n  hint: cc-warm resume {}", args.app, args.app);
-    Ok(Exit::Done)
+    let mut results = Results::new(session.json);
+    let done = Done::new("undeployed", format!("undeployed ({stopped}); its volumes stay"));
+    results.done(&args.app, done.hint(format!("cc-warm resume {}", args.app)));
+    results.finish()
 }

@@ -57,7 +57,7 @@ impl Config {
         let problem = || {
             Problem::new(format!("the configuration `{}` cannot be used; nothing was done", path.display()))
                 .exit(Exit::Usage)
-                .hint(format!("cc-warm check-config --config {}", path.display()))
+                .hint("`cc-warm check-config --schema` prints what may stand in it; `--config FILE` names another")
         };
         let text = std::fs::read_to_string(path).problem(problem)?;
         raw::parse(&text).and_then(raw::Raw::validate).problem(problem)
@@ -181,6 +181,12 @@ pub enum DeployerConfig {
         server: String,
         /// The stack's name, if it is not what abra derives from the domain.
         stack: Option<String>,
+        /// abra's folder of servers: the host's, here so that a recovery needs nothing but the journal.
+        #[serde(default = "raw::default_servers_dir")]
+        servers_dir: PathBuf,
+        /// Logins for registries: likewise.
+        #[serde(default)]
+        registry_auth: Option<SecretFile>,
     },
 }
 

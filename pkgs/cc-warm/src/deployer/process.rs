@@ -75,6 +75,12 @@ const GRACE: u64 = 10;
 /// The longest that it may say.
 const LONGEST_GRACE: u64 = 180;
 
+/// The apps that run from the state folder `dirs`, as their processes say it, whatever the folder says.
+#[must_use]
+pub fn running_from(dirs: &Dirs) -> Vec<String> {
+    supervisor::running_from(&dirs.process().join("apps")).into_iter().collect()
+}
+
 /// Runs one app.
 pub struct ProcessDeployer<'a> {
     app: &'a App,
@@ -202,7 +208,9 @@ impl<'a> ProcessDeployer<'a> {
         }
         if let Some(death) = status.last_death {
             let times = if status.deaths > 1 { format!(", {} deaths in all", status.deaths) } else { String::new() };
-            let text = format!("{} {}{times}: {}", death.process, death.how, death.last_words.raw().trim());
+            let last = death.last_words.raw().trim().lines().last().unwrap_or_default().to_owned();
+            let said = if last.is_empty() { last } else { format!(": {last}") };
+            let text = format!("{} {}{times}{said}", death.process, death.how);
             return Ok(Convergence::Died(Untrusted::new(text)));
         }
         let missing: Vec<&str> =
@@ -220,6 +228,7 @@ fn grace(env: &Env) -> u64 {
 
 impl Deployer for ProcessDeployer<'_> {
     fn observe(&self) -> Result<Observed, DeployError> {
+        fault::point("process.observe").map_err(DeployError::not_ready)?;
         let look = || -> Result<Observed> {
             let Some(deployed) = Deployed::read(&self.folder)? else {
                 return Ok(Observed::Absent { has_data: self.volumes_of_app().exist()? });

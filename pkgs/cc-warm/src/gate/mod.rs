@@ -3,6 +3,7 @@
 
 pub mod differences;
 pub mod markers;
+pub mod phrases;
 pub mod reason;
 
 use std::collections::BTreeMap;

@@ -9,11 +9,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::error::{FetchError, FetchErrorKind, shown};
-use super::published::{Published, Tag};
+use super::published::Published;
 use crate::identity::CommitId;
 use crate::sys::clock::Deadline;
 use crate::sys::git::{Git, Reach, trust};
@@ -22,7 +22,7 @@ use crate::sys::{durable, fault, flock};
 /// For what touches only the disk.
 pub(super) const LOCAL: Duration = Duration::from_mins(1);
 /// More tags than fit in this are no recipe.
-const TAGS_CAP: usize = 16 << 20;
+pub(super) const TAGS_CAP: usize = 16 << 20;
 /// Every tag, and nothing else: no branch and no fork is a version.
 const TAGS: &str = "+refs/tags/*:refs/tags/*";
 /// Where pinned commits are kept.
@@ -37,8 +37,8 @@ pub struct Mirror {
     remote: String,
 }
 
-/// Tag names and the objects they name, unpeeled.
-type Refs = BTreeMap<String, CommitId>;
+/// Tag names and the objects they name, unpeeled, as the remote says it.
+type Asked = BTreeMap<String, CommitId>;
 
 impl Mirror {
     /// The mirror of `remote` under `root`: its name, and a part of the remote's digest.
@@ -89,14 +89,7 @@ impl Mirror {
     /// What the mirror has, without asking the remote.
     pub fn published_offline(&self) -> Result<Published> {
         ensure!(self.dir.is_dir(), "the recipe `{}` was never fetched", shown(&self.remote));
-        let (refs, kinds) = self.refs("refs/tags")?;
-        let objects: Vec<&CommitId> = refs.values().collect();
-        let commits = self.peel(&objects)?;
-        Ok(Published::new(refs.into_iter().zip(kinds).zip(commits).map(|(((name, _), kind), commit)| Tag {
-            name,
-            commit,
-            annotated: kind == "tag",
-        })))
+        self.publishes(&self.refs("refs/tags")?)
     }
 
     /// Whether it must be built anew; the next [`Mirror::refresh`] does so.
@@ -131,8 +124,7 @@ impl Mirror {
     pub fn keep_pins(&self, commits: &[CommitId]) -> Result<Vec<CommitId>> {
         let _lock = self.lock(Deadline::after(LOCAL))?;
         let wanted: BTreeSet<&CommitId> = commits.iter().collect();
-        let (pinned, _) = self.refs(PINS.trim_end_matches('/'))?;
-        let pinned: BTreeSet<CommitId> = pinned.into_values().collect();
+        let pinned = self.pins()?;
         let new: Vec<&CommitId> = wanted.iter().copied().filter(|commit| !pinned.contains(*commit)).collect();
         let found = self.peel(&new)?;
         let mut changes: Vec<String> = Vec::new();
@@ -153,7 +145,7 @@ impl Mirror {
 
     /// The commits that are pinned.
     pub fn pins(&self) -> Result<BTreeSet<CommitId>> {
-        Ok(self.refs(PINS.trim_end_matches('/'))?.0.into_values().collect())
+        Ok(self.refs(PINS.trim_end_matches('/'))?.into_values().map(|found| found.id).collect())
     }
 
     fn update_refs(&self, changes: &str) -> Result<()> {
@@ -163,15 +155,17 @@ impl Mirror {
         Ok(())
     }
 
-    /// What the remote says, if the mirror has just that.
-    fn up_to_date(&self, asked: &Refs) -> Option<Published> {
-        if self.dir.join(DAMAGED).exists() || self.refs("refs/tags").ok()?.0 != *asked {
+    /// What the remote says, if the mirror has just that: one process, whatever the number of tags.
+    fn up_to_date(&self, asked: &Asked) -> Option<Published> {
+        if !self.dir.is_dir() || self.dir.join(DAMAGED).exists() {
             return None;
         }
-        self.published_offline().ok()
+        let refs = self.refs("refs/tags").ok()?;
+        let same = refs.len() == asked.len() && refs.iter().all(|(name, found)| asked.get(name) == Some(&found.id));
+        if same { self.publishes(&refs).ok() } else { None }
     }
 
-    fn ask(&self, reach: &Reach, deadline: Deadline) -> Result<Refs, FetchError> {
+    fn ask(&self, reach: &Reach, deadline: Deadline) -> Result<Asked, FetchError> {
         let git = Git::new(None, "ls-remote", reach).words(&["--quiet", "--tags", "--refs"]).values([&self.remote]);
         let answer = git
             .cap(TAGS_CAP + 1)
@@ -182,7 +176,7 @@ impl Mirror {
         if answer.len() > TAGS_CAP {
             return Err(nonsense("there are too many tags"));
         }
-        let mut refs = Refs::new();
+        let mut refs = Asked::new();
         for line in answer.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let line = String::from_utf8_lossy(line);
             let (id, name) = line.split_once('\t').ok_or_else(|| nonsense("an answer that is no list of tags"))?;
@@ -192,43 +186,6 @@ impl Mirror {
             }
         }
         Ok(refs)
-    }
-
-    /// The refs below `prefix`, by what follows it, and the kind of object that each names.
-    fn refs(&self, prefix: &str) -> Result<(Refs, Vec<String>)> {
-        let git = Git::new(Some(&self.dir), "for-each-ref", &Reach::Nothing)
-            .words(&["--format=%(objectname) %(objecttype) %(refname)"])
-            .values([prefix]);
-        let listing = git.cap(TAGS_CAP + 1).run(LOCAL)?.stdout;
-        ensure!(listing.len() <= TAGS_CAP, "the mirror has too many tags");
-        let mut refs = BTreeMap::new();
-        for line in listing.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            let line = String::from_utf8_lossy(line);
-            let mut words = line.splitn(3, ' ');
-            let (Some(id), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else {
-                bail!("git's list of refs cannot be read");
-            };
-            let name = name.strip_prefix(prefix).unwrap_or(name).trim_start_matches('/');
-            refs.insert(name.to_owned(), (id.parse()?, kind.to_owned()));
-        }
-        let kinds = refs.values().map(|(_, kind)| kind.clone()).collect();
-        Ok((refs.into_iter().map(|(name, (id, _))| (name, id)).collect(), kinds))
-    }
-
-    /// The commit that each of `objects` names in the end: itself, or what a tag of tags names.
-    fn peel(&self, objects: &[&CommitId]) -> Result<Vec<Option<CommitId>>> {
-        if objects.is_empty() {
-            return Ok(Vec::new());
-        }
-        let asked: String = objects.iter().map(|id| format!("{id}^{{commit}}\n")).collect();
-        let git = Git::new(Some(&self.dir), "cat-file", &Reach::Nothing)
-            .words(&["--batch-check=%(objectname) %(objecttype)"]);
-        let answer = git.stdin(asked).cap(TAGS_CAP).run(LOCAL)?.stdout;
-        let answer = String::from_utf8_lossy(&answer);
-        let commits: Vec<_> =
-            answer.lines().map(|line| line.strip_suffix(" commit").and_then(|id| id.parse().ok())).collect();
-        ensure!(commits.len() == objects.len(), "git's answer ends early");
-        Ok(commits)
     }
 
     fn fetch_into(&self, dir: &Path, reach: &Reach, deadline: Deadline) -> Result<(), FetchError> {

@@ -5,14 +5,17 @@ pub mod mirror;
 pub mod notes;
 pub mod objects;
 pub mod published;
+mod refs;
 pub mod version;
+pub mod work_tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use rayon::prelude::*;
 
 pub use self::error::{FetchError, FetchErrorKind};
 pub use self::mirror::Mirror;
@@ -25,6 +28,9 @@ use crate::sys::untrusted::Untrusted;
 
 /// How long one remote may take to answer, and to send what is new.
 const PATIENCE: Duration = Duration::from_mins(5);
+
+/// So many remotes are asked at once; most of the time it is their answer that is waited for.
+const AT_ONCE: usize = 8;
 
 /// Every recipe of one run of the program: each remote is asked once, however many apps share it.
 #[derive(Debug)]
@@ -60,6 +66,18 @@ impl Recipes {
     pub fn published(&self, remote: &str) -> Result<Arc<Published>, FetchError> {
         let ask = || self.mirror(remote).refresh(Deadline::after(self.patience)).map(Arc::new);
         self.recipe(remote).published.get_or_init(ask).clone()
+    }
+
+    /// Asks each of `remotes`, some at once: they answer [`Recipes::published`] from then on.
+    pub fn ask_all<'a>(&self, remotes: impl IntoIterator<Item = &'a str>) {
+        let remotes: BTreeSet<&str> = remotes.into_iter().collect();
+        // What one cannot be asked for is for whoever wants it.
+        let ask = |remote: &&str| drop(self.published(remote));
+        if let ([_, _, ..], Ok(pool)) =
+            (&remotes.iter().collect::<Vec<_>>()[..], rayon::ThreadPoolBuilder::new().num_threads(AT_ONCE).build())
+        {
+            pool.install(|| remotes.par_iter().for_each(ask));
+        }
     }
 
     /// The release notes of everything that `remote` publishes, read once.

@@ -68,6 +68,12 @@ impl Dirs {
         self.root.join("process")
     }
 
+    /// What the abra deployer keeps: one folder an app.
+    #[must_use]
+    pub fn abra(&self) -> PathBuf {
+        self.root.join("abra")
+    }
+
     /// What is to be deleted; nothing in here is ever read.
     #[must_use]
     pub fn trash(&self) -> PathBuf {
@@ -112,6 +118,12 @@ impl AppDirs {
         self.root.join("snapshots")
     }
 
+    /// `<operation>/<volume>`: what was live in volumes that a restore did away with.
+    #[must_use]
+    pub fn failed(&self) -> PathBuf {
+        self.root.join("failed")
+    }
+
     /// One line an operation.
     #[must_use]
     pub fn history(&self) -> PathBuf {
@@ -122,6 +134,12 @@ impl AppDirs {
     #[must_use]
     pub fn ballast(&self) -> PathBuf {
         self.root.join("ballast")
+    }
+
+    /// While there is a journal: a link to the Nix store path of the program that wrote it.
+    #[must_use]
+    pub fn helper(&self) -> PathBuf {
+        self.root.join("helper")
     }
 
     /// Effective environments by digest: what an update comes from and goes to.

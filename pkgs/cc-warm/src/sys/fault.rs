@@ -1,8 +1,9 @@
 //! Named fault points, compiled out of releases (feature `fault-points`).
 //!
-//! `CC_WARM_FAULT` holds rules, separated by commas, each `<point>[#<n>]=<action>`: at the n-th time (1 by default) that
-//! the point is reached, do the action. `<point>` may end in `*`. Actions: `kill` (SIGKILL to this process), `fail`
-//! (an error), `enospc`, `eio` (an error of that kind), `hang` (until killed).
+//! `CC_WARM_FAULT` holds rules, separated by commas, each `<point>[#<n>]=<action>`: at the n-th time (1 by default, `*`:
+//! each time) that the point is reached, do the action. `<point>` may end in `*`. Actions: `kill` (SIGKILL to this
+//! process), `fail` (an error), `enospc`, `eio` (an error of that kind), `hang` (until killed), `stop` (SIGSTOP to this
+//! process: whoever watches does something, and lets it go on).
 
 #[cfg(not(feature = "fault-points"))]
 use std::io;
@@ -26,7 +27,8 @@ mod armed {
 
     struct Rule {
         pattern: String,
-        nth: u32,
+        /// `None`: each time.
+        nth: Option<u32>,
         action: String,
     }
 
@@ -42,7 +44,7 @@ mod armed {
         let (pattern, nth) = point.split_once('#').unwrap_or((point, "1"));
         Rule {
             pattern: pattern.to_owned(),
-            nth: nth.parse().expect("CC_WARM_FAULT: #<n> is a number"),
+            nth: (nth != "*").then(|| nth.parse().expect("CC_WARM_FAULT: #<n> is a number or `*`")),
             action: action.to_owned(),
         }
     }
@@ -69,7 +71,7 @@ mod armed {
                 let mut reached = REACHED.lock().unwrap_or_else(PoisonError::into_inner);
                 let count = reached.entry(*index).or_default();
                 *count += 1;
-                *count == rule.nth
+                rule.nth.is_none_or(|nth| nth == *count)
             })
             .map(|(_, rule)| rule.action.as_str())
             .collect();
@@ -80,6 +82,10 @@ mod armed {
         match action {
             "kill" => {
                 let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+                Ok(())
+            }
+            "stop" => {
+                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
                 Ok(())
             }
             "fail" => Err(io::Error::other(format!("fault point `{name}`"))),

@@ -9,9 +9,11 @@ pub mod flock;
 pub mod git;
 pub mod http;
 pub mod notify;
+pub mod out;
 pub mod procfs;
 pub mod random;
 pub mod raw;
+pub mod shutdown;
 pub mod signals;
 #[cfg(test)]
 pub(crate) mod test_server;

@@ -86,6 +86,13 @@ pub fn environment(pid: i32) -> Vec<Vec<u8>> {
     bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
 }
 
+/// The words with which `pid` was started; empty where we may not know.
+#[must_use]
+pub fn words(pid: i32) -> Vec<Vec<u8>> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
+}
+
 /// The user that `pid` runs as.
 #[must_use]
 pub fn user(pid: i32) -> Option<u32> {
@@ -132,6 +139,23 @@ pub fn use_of(pid: i32, folders: &Folders) -> Option<String> {
         folders.origins.iter().any(|(device, root)| mount.device == *device && mount.root.starts_with(root))
     };
     mounts.iter().any(bound).then(|| "as a mount".to_owned())
+}
+
+/// Who uses something at or below one of `folders`, in words; this process is left out.
+#[must_use]
+pub fn users_of(folders: &[PathBuf]) -> Vec<String> {
+    let folders = Folders::new(folders);
+    if folders.is_empty() {
+        return Vec::new();
+    }
+    let me = this_process().map(|me| me.pid).ok();
+    let others = all().into_iter().filter(|process| Some(process.id.pid) != me);
+    others
+        .filter_map(|process| {
+            let how = use_of(process.id.pid, &folders)?;
+            Some(format!("process {} (`{}`) has a volume of it {how}", process.id.pid, process.name.terminal()))
+        })
+        .collect()
 }
 
 /// Folders whose users are looked for.

@@ -83,9 +83,12 @@ impl Mapped {
         Ok(Self(start.cast()))
     }
 
-    /// Stores `byte` at `offset` (within the page; the offset wraps).
+    /// Stores `byte` at `offset`.
+    ///
+    /// # Panics
+    /// If that lies behind the page.
     pub fn store(&mut self, offset: usize, byte: u8) {
-        let offset = offset % Self::LENGTH;
+        assert!(offset < Self::LENGTH);
         // SAFETY: within the map, which lives as long as this does; nobody has a reference into it.
         unsafe { self.0.add(offset).write_volatile(byte) };
     }

@@ -1,15 +1,21 @@
 //! SIGTERM, SIGINT and SIGHUP as a flag that long work asks for at its safe points.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Result;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use super::shutdown;
+
 /// Whether somebody asked this process to end. Clones share the flag.
 #[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt {
+    asked: Arc<AtomicBool>,
+    /// Whether the machine is going down, asked once; `None`: that does not matter.
+    going_down: Option<Arc<OnceLock<bool>>>,
+}
 
 impl Interrupt {
     /// Never set, except by [`Interrupt::set`].
@@ -22,21 +28,28 @@ impl Interrupt {
     pub fn on_signals() -> Result<Self> {
         let this = Self::default();
         for signal in [SIGTERM, SIGINT] {
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&this.0))?;
-            flag::register(signal, Arc::clone(&this.0))?;
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&this.asked))?;
+            flag::register(signal, Arc::clone(&this.asked))?;
         }
-        flag::register(SIGHUP, Arc::clone(&this.0))?;
+        flag::register(SIGHUP, Arc::clone(&this.asked))?;
         Ok(this)
     }
 
     /// Sets it.
     pub fn set(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.asked.store(true, Ordering::SeqCst);
     }
 
     /// Whether it is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        let matters = |known: &Arc<OnceLock<bool>>| *known.get_or_init(shutdown::is_under_way);
+        self.asked.load(Ordering::SeqCst) && self.going_down.as_ref().is_none_or(matters)
+    }
+
+    /// Set only if this one is, and because the machine is going down.
+    #[must_use]
+    pub fn by_shutdown(&self) -> Self {
+        Self { asked: Arc::clone(&self.asked), going_down: Some(Arc::default()) }
     }
 }

@@ -53,6 +53,15 @@ impl Untrusted {
         self.0.replace("\r\n", "\n").chars().map(|c| visible(c, true)).collect()
     }
 
+    /// For a terminal or a log, where there is room for one line: the first one, with a mark if there is more.
+    #[must_use]
+    pub fn first_line(&self) -> String {
+        let text = self.0.trim();
+        let first = text.lines().next().unwrap_or_default();
+        let more = if first.len() < text.len() { " …" } else { "" };
+        Self::new(first).terminal() + more
+    }
+
     /// For HTML: text, or an attribute's value in quotes. Line breaks are kept.
     #[must_use]
     pub fn html(&self) -> String {

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::helper;
 use super::saga::{Begun, Event, EventName, Progress};
 use crate::config::names::AppName;
 use crate::error::{Exit, Problem};
@@ -121,6 +122,7 @@ impl Journal {
         let dirs = dirs.app(begun.app.name.as_str());
         durable::make_dir(dirs.root())?;
         set_ballast(&dirs.ballast())?;
+        helper::keep(&dirs, Path::new(&begun.helper))?;
         let event = Event::Begun(Box::new(begun));
         let line = encode(0, clock.now(), &event)?;
         point(EventName::Begun, "before")?;
@@ -159,7 +161,7 @@ impl Journal {
         let problem = || format!("cannot note `{}` in the journal, so it is not done", name.as_str());
         point(name, "before").with_context(problem)?;
         if name == EventName::RollingBack {
-            durable::remove(&self.dirs.ballast())?;
+            self.free_ballast()?;
         }
         let line = encode(self.seq, self.clock.now(), event)?;
         if let Err(error) = durable::append(&self.dirs.journal(), &line) {
@@ -173,9 +175,16 @@ impl Journal {
         point(name, "after").with_context(problem)
     }
 
+    /// Gives back the space that was set aside for the way back: from here on a full disk keeps nobody from noting what is
+    /// done.
+    pub fn free_ballast(&self) -> Result<()> {
+        durable::remove(&self.dirs.ballast())
+    }
+
     /// Ends the operation: the journal and what belongs to it are gone.
     pub fn remove(self) -> Result<()> {
         durable::remove(&self.dirs.journal())?;
+        helper::release(&self.dirs)?;
         durable::remove(&self.dirs.ballast())
     }
 

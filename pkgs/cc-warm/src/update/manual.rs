@@ -4,18 +4,20 @@ use anyhow::{Context as _, Result};
 
 use super::begin::Start;
 use super::context::Context;
-use super::journal;
+pub use super::forecast::Forecast;
 use super::outcome::Outcome;
 use super::recover;
 use super::saga::{EventName, Kind, LiveData};
+use super::{forecast, journal};
 use crate::config::{App, Warm};
 use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed};
 use crate::error::{Exit, Problem};
 use crate::health::{self, Verdict, Watch};
 use crate::history::{self, Entry};
+use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Snapshot, SnapshotId, Store};
+use crate::snapshot::{Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
 use crate::state::{AppState, LastRun, Rejected};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
@@ -33,7 +35,13 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     let observed = deployer.observe()?;
     let (_, identity) = running(app, &observed)?;
     let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
-    must_fit(app, deployer.as_ref(), &store, context.host.reserve)?;
+    let total = must_fit(app, deployer.as_ref(), &store, context.host.reserve)?;
+    must_be_healthy(context, app, deployer.as_ref())?;
+    let staged = stage(context, deployer.as_ref(), &store, total)?;
+    if context.host.interrupt.is_set() {
+        return Ok(Outcome::Cancelled);
+    }
+    // Once more, right before the stop: minutes may have passed.
     must_be_healthy(context, app, deployer.as_ref())?;
     Start {
         context,
@@ -45,10 +53,44 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
         observed: &observed,
         to: &release,
         continuity: None,
+        staged,
         restoring: None,
         was_stuck: None,
     }
     .run()
+}
+
+/// What a snapshot of `app` would be like, touching nothing.
+pub fn forecast(host: &Host, app: &App) -> Result<Forecast> {
+    let deployer = deployer::open(host, app)?;
+    let store = Store::new(&host.dirs, &app.name);
+    let preflight = store.preflight(&deployer.volumes()?, host.reserve)?;
+    let history = history::read(&host.dirs, &app.name)?;
+    let last = history.iter().rev().find_map(|entry| {
+        let parts = entry.downtime_parts.filter(|_| matches!(entry.outcome.as_str(), "updated" | "snapshotted"))?;
+        let snapshot = store.get(&SnapshotId::parse(entry.snapshot.as_ref()?).ok()?).ok()??;
+        let totals = snapshot.volumes.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus);
+        Some((parts, totals))
+    });
+    Ok(forecast::forecast(preflight, last))
+}
+
+/// Copies the volumes of an app while it runs, so that its downtime depends on what changes only. Where that cannot be
+/// done, everything is copied while it is stopped: `None`.
+pub fn stage(context: &Context<'_>, deployer: &dyn Deployer, store: &Store, total: Totals) -> Result<Option<Staged>> {
+    let volumes = deployer.volumes()?;
+    context.narrator.say("copying its data while it runs");
+    let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+    Ok(match store.stage(&volumes, Some(total), work) {
+        Ok(staged) => Some(staged),
+        Err(error) => {
+            tracing::warn!("no copy could be made while the app runs: {error:#}");
+            for error in store.discard_staging() {
+                tracing::warn!("it could not be deleted: {error:#}");
+            }
+            None
+        }
+    })
 }
 
 /// Which snapshot a restore by hand means.
@@ -91,6 +133,9 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
     if let Observed::Present(_) = observed {
         running(app, &observed)?;
     }
+    if let Some(env) = store.env(&chosen.id)? {
+        deployer.take_env_back(&chosen.tag.identity, &env)?;
+    }
     let release = deployer.prepared(&chosen.tag.identity).map_err(anyhow::Error::from).map_err(|error| {
         Problem::new(format!("{} of app `{}` cannot be deployed; nothing was touched", chosen.tag.identity, app.name))
             .because(error)
@@ -105,6 +150,7 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
         observed: &observed,
         to: &release,
         continuity: None,
+        staged: None,
         restoring: Some(chosen.id.clone()),
         was_stuck,
     }
@@ -117,7 +163,7 @@ pub fn unstick(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Optio
     let journal = journal::peek(&context.host.dirs, &app.name).map_err(|error| error.into_problem(&app.name))?;
     let Some(progress) = journal.filter(|progress| progress.last == EventName::Stuck) else { return Ok(None) };
     let data = progress.stuck.as_ref().map_or(LiveData::Failed, |(_, data)| *data);
-    if !matches!(data, LiveData::Untouched | LiveData::Snapshot) {
+    if !data.fits() {
         let chosen = choose(context, app, &Which::Current)?;
         return restore(context, app, lock, &chosen).map(Some);
     }
@@ -142,6 +188,7 @@ pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Iden
         observed: &observed,
         to: &release,
         continuity: None,
+        staged: None,
         restoring: None,
         was_stuck,
     }
@@ -161,6 +208,8 @@ pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome
             .into());
     }
     must_be_healthy(context, app, deployer.as_ref())?;
+    // It must be possible to come back to it.
+    deployer.prepared(&identity)?;
     note_adopted(context, app, &identity)?;
     Ok(Outcome::Adopted { identity })
 }
@@ -229,17 +278,29 @@ fn running(app: &App, observed: &Observed) -> Result<(Deployment, Identity)> {
 /// Refuses an unhealthy app: it is never snapshotted over its known-good, and never last-good.
 fn must_be_healthy(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<()> {
     match healthy_now(context, app, deployer)? {
-        Ok(()) => Ok(()),
-        Err(reason) => {
+        Now::Healthy => Ok(()),
+        Now::Unhealthy(reason) => {
             Err(Problem::new(format!("`{}` is not healthy; nothing was touched: {}", app.name, reason.terminal()))
                 .hint(format!("cc-warm status {}", app.name))
                 .into())
         }
+        Now::Interrupted => Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).into()),
     }
 }
 
+/// How an app is before anything is done to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Now {
+    /// Healthy.
+    Healthy,
+    /// Not, and why.
+    Unhealthy(Untrusted),
+    /// We were asked to end before that was known.
+    Interrupted,
+}
+
 /// Whether `app` is healthy, without a soak; tasks that are still starting are waited for up to the deadline.
-pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<Result<(), Untrusted>> {
+pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<Now> {
     let mut observe = || match deployer.observe()? {
         Observed::Present(deployment) => Ok(deployment.state),
         Observed::Absent { .. } => Ok(Convergence::Died(Untrusted::new("it is not deployed"))),
@@ -252,19 +313,20 @@ pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) ->
         progress: &mut |_| {},
     })?;
     Ok(match verdict {
-        Verdict::Healthy(_) => Ok(()),
-        Verdict::Unhealthy(report) | Verdict::Died(report) => Err(Untrusted::new(report.sentence())),
-        Verdict::Interrupted => Err(Untrusted::new("cc-warm was asked to end")),
+        Verdict::Healthy(_) => Now::Healthy,
+        Verdict::Unhealthy(report) | Verdict::Died(report) => Now::Unhealthy(Untrusted::new(report.sentence())),
+        Verdict::Interrupted => Now::Interrupted,
     })
 }
 
-/// Refuses what cannot be snapshotted, before any downtime.
-pub fn must_fit(app: &App, deployer: &dyn Deployer, store: &Store, reserve: u64) -> Result<()> {
+/// Refuses what cannot be snapshotted, before any downtime; else how much would be copied.
+fn must_fit(app: &App, deployer: &dyn Deployer, store: &Store, reserve: u64) -> Result<Totals> {
     let preflight = store.preflight(&deployer.volumes()?, reserve)?;
     match preflight.refusal() {
-        None => Ok(()),
+        None => Ok(preflight.copied()),
         Some(reason) => {
             Err(Problem::new(format!("no snapshot of `{}` can be taken; nothing was touched: {reason}", app.name))
+                .hint(format!("cc-warm snapshot --dry-run {}", app.name))
                 .into())
         }
     }

@@ -8,12 +8,13 @@ use super::journal::Journal;
 use super::saga::{Cause, Event, EventName, Progress};
 use crate::config::App;
 use crate::deployer::{DeployError, Deployer, Known, Observed, Release, Stopped};
+use crate::downtime::Stopwatch;
 use crate::error::{Exit, Problem};
 use crate::health::{self, Rules, Verdict, Watch};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{SnapshotId, Store};
+use crate::snapshot::{Reporter, SnapshotId, Staged, Store};
 use crate::sys::clock::Deadline;
 use crate::sys::fault;
 use crate::sys::signals::Interrupt;
@@ -24,8 +25,20 @@ const STOP_DEADLINE: Duration = Duration::from_mins(5);
 /// How long a deployer that does not answer is asked again before the operation is left to `recover`.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+#[cfg(not(feature = "fault-points"))]
+fn patience() -> Duration {
+    PATIENCE
+}
+
+/// Tests have less of it.
+#[cfg(feature = "fault-points")]
+fn patience() -> Duration {
+    let wanted = std::env::var("CC_WARM_PATIENCE_MS").ok().and_then(|ms| ms.parse().ok());
+    wanted.map_or(PATIENCE, Duration::from_millis)
+}
+
 /// Tells what happens, a line an event, to whoever watches.
-pub trait Narrator {
+pub trait Narrator: Reporter {
     /// `text` has just begun or happened.
     fn say(&self, text: &str);
 }
@@ -76,12 +89,12 @@ pub struct Operation<'a> {
     pub journal: Journal,
     /// Who watches.
     pub narrator: &'a dyn Narrator,
+    /// What was copied while the app ran.
+    pub staged: Option<Staged>,
     /// The snapshot that a restore by hand was asked for.
     pub restoring: Option<SnapshotId>,
-    /// Since when the app is down, if this process stopped it.
-    pub stopped_at: Option<Instant>,
-    /// For how long it was down.
-    pub downtime: Option<Duration>,
+    /// For how long the app is down, as far as this process sees it.
+    pub watch: Stopwatch,
 }
 
 impl Operation<'_> {
@@ -110,7 +123,7 @@ impl Operation<'_> {
 
     /// Asks a deployer again while it does not answer, with back-off; a fact about the app is returned at once.
     pub fn patiently<T>(&self, mut ask: impl FnMut() -> Result<T, DeployError>) -> Result<T, DeployError> {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(patience());
         let mut pause = Duration::from_millis(200);
         loop {
             match ask() {
@@ -130,7 +143,8 @@ impl Operation<'_> {
         if !matches!(&left, Ok(left) if left.is_empty()) {
             self.say("stopping");
         }
-        self.stopped_at.get_or_insert_with(Instant::now);
+        self.watch.stopped();
+        let since = Instant::now();
         let stopped = self
             .patiently(|| {
                 fault::point("act.stop").map_err(DeployError::failed)?;
@@ -141,15 +155,13 @@ impl Operation<'_> {
                 DeployError::Failed(error) => Setback::Broken(error.context("the app could not be stopped")),
             })?;
         self.must_be_gone()?;
+        self.watch.add(since.elapsed(), |parts| &mut parts.stop);
         Ok(stopped)
     }
 
     /// Fails unless nothing of the app exists and nobody uses its volumes: the condition of every snapshot and restore.
     pub fn must_be_gone(&self) -> Result<(), Setback> {
-        let left = self.patiently(|| self.deployer.remains()).map_err(|error| match error {
-            DeployError::NotReady(error) => Setback::NotReady(error),
-            DeployError::Failed(error) => Setback::Broken(error),
-        })?;
+        let left = self.patiently(|| self.deployer.remains()).map_err(Setback::from)?;
         if left.is_empty() {
             return Ok(());
         }
@@ -201,6 +213,19 @@ impl Operation<'_> {
             return Err(Setback::Released(Untrusted::new(error.to_string())));
         }
         let progress = self.progress();
+        // Where it was written down what docker showed, whatever it shows now instead is another's work; where the act was
+        // cut short before that, the identity has to do.
+        let written = match progress.last {
+            EventName::Stopping | EventName::Snapshotting | EventName::Snapshotted => {
+                progress.begun.generation.as_ref()
+            }
+            EventName::Deployed | EventName::RollingBack | EventName::Restoring => progress.deployed.as_ref(),
+            _ => None,
+        };
+        let [before, now] = [progress.begun.generation.as_ref(), Some(&deployment.generation)];
+        if written.is_some() && now != written && now != before {
+            return Err(Setback::Released(Untrusted::new("it was changed by someone else meanwhile")));
+        }
         let ours = |identity: &Identity| {
             [progress.begun.from.as_ref(), Some(&progress.begun.to), progress.back_to()].contains(&Some(identity))
         };
@@ -213,6 +238,17 @@ impl Operation<'_> {
                 Err(Setback::Released(Untrusted::new(format!("{} was deployed meanwhile: {why}", label.raw()))))
             }
         }
+    }
+
+    /// Fails if the machine is going down: then the journal is all that has to be left, and the boot's recovery has the
+    /// time that a shutdown has not.
+    pub fn left_to_the_boot(&self) -> Result<(), Setback> {
+        if self.host.interrupt.by_shutdown().is_set() {
+            return Err(Setback::NotReady(anyhow!(
+                "the machine is going down; the recovery at its next boot settles it"
+            )));
+        }
+        Ok(())
     }
 
     /// The release that was prepared as `identity`, from this disk alone.

@@ -1,10 +1,9 @@
 //! How an operation on one app ended: the exit code, the word in the history, and the sentence.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::saga::{Cause, EventName, Kind, LiveData, Progress};
+use crate::downtime::{Parts, Stopwatch, seconds};
 use crate::error::Exit;
 use crate::identity::Identity;
 use crate::recipe::version::Version;
@@ -24,11 +23,16 @@ pub enum Outcome {
     /// The target runs and is healthy.
     Updated {
         /// What ran before; `None`: a first deployment.
+        #[serde(skip_serializing_if = "Option::is_none")]
         from: Option<Identity>,
         /// What runs now.
         to: Identity,
         /// For how long the app was down, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
         downtime_ms: Option<u64>,
+        /// On what that time went, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        downtime_parts: Option<Parts>,
     },
     /// The app runs what it ran before, and that is now the last-good.
     Adopted {
@@ -38,15 +42,20 @@ pub enum Outcome {
     /// Waits for the operator.
     Held {
         /// What runs.
+        #[serde(skip_serializing_if = "Option::is_none")]
         current: Option<Version>,
         /// What waits.
+        #[serde(skip_serializing_if = "Option::is_none")]
         candidate: Option<Version>,
         /// Why.
         reasons: Vec<String>,
+        /// Whether `approve` would let it pass.
+        approvable: bool,
     },
     /// Waits for a window of time in which it may be stopped.
     Waiting {
         /// What runs.
+        #[serde(skip_serializing_if = "Option::is_none")]
         current: Option<Version>,
         /// What waits.
         candidate: Version,
@@ -54,15 +63,21 @@ pub enum Outcome {
     /// The prior version and its data are back.
     RolledBack {
         /// What runs again.
+        #[serde(skip_serializing_if = "Option::is_none")]
         to: Option<Identity>,
         /// What was tried.
         tried: Identity,
         /// Whether the version is to blame.
+        #[serde(skip_serializing_if = "Option::is_none")]
         cause: Option<Cause>,
         /// Why.
         reason: Untrusted,
         /// For how long the app was down, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
         downtime_ms: Option<u64>,
+        /// On what that time went, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        downtime_parts: Option<Parts>,
     },
     /// A snapshot's version and data are back, as the operator asked.
     Restored {
@@ -81,7 +96,11 @@ pub enum Outcome {
         /// Its id.
         snapshot: String,
         /// For how long the app was down, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
         downtime_ms: Option<u64>,
+        /// On what that time went, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        downtime_parts: Option<Parts>,
     },
     /// The way back failed in this run; the app is down.
     Stuck {
@@ -103,6 +122,7 @@ pub enum Outcome {
     /// Updates of the app are paused.
     Paused {
         /// The operator's words.
+        #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
     /// It was never deployed here, and is only to be adopted.
@@ -131,9 +151,9 @@ pub enum Outcome {
 impl Outcome {
     /// What a terminal journal says.
     #[must_use]
-    pub fn of(progress: &Progress, downtime: Option<Duration>) -> Self {
+    pub fn of(progress: &Progress, watch: &Stopwatch) -> Self {
         let begun = &progress.begun;
-        let downtime_ms = downtime.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        let (downtime_ms, downtime_parts) = (watch.whole_ms(), watch.parts());
         match progress.last {
             EventName::Stuck => {
                 let (reason, data) = progress.stuck.clone().unwrap_or((Untrusted::default(), LiveData::Failed));
@@ -143,6 +163,7 @@ impl Outcome {
             EventName::Committed if begun.kind == Kind::Snapshot => Self::Snapshotted {
                 snapshot: progress.snapshot.as_ref().map(ToString::to_string).unwrap_or_default(),
                 downtime_ms,
+                downtime_parts,
             },
             EventName::RolledBack if begun.kind == Kind::Restore && progress.restored => {
                 Self::Restored { to: begun.to.clone(), operation: begun.operation.clone() }
@@ -159,9 +180,10 @@ impl Outcome {
                     cause,
                     reason,
                     downtime_ms,
+                    downtime_parts,
                 }
             }
-            _ => Self::Updated { from: begun.from.clone(), to: begun.to.clone(), downtime_ms },
+            _ => Self::Updated { from: begun.from.clone(), to: begun.to.clone(), downtime_ms, downtime_parts },
         }
     }
 
@@ -218,61 +240,70 @@ impl Outcome {
     /// In a sentence or a few lines, for a terminal.
     #[must_use]
     pub fn describe(&self) -> String {
-        let down = |ms: &Option<u64>| ms.map_or(String::new(), |ms| format!(", down for {}", seconds(ms)));
+        let down = |ms: &Option<u64>, parts: &Option<Parts>| {
+            let parts = parts.as_ref().map(Parts::describe).filter(|parts| !parts.is_empty());
+            let parts = parts.map_or(String::new(), |parts| format!(" ({parts})"));
+            ms.map_or(String::new(), |ms| format!(", down for {}{parts}", seconds(ms)))
+        };
         match self {
             Self::UpToDate { version, notes } => lines(&format!("up to date at {version}"), notes),
             Self::Updated { from: None, to, .. } => format!("deployed {to} for the first time"),
-            Self::Updated { from: Some(from), to, downtime_ms } if from.version == to.version => {
-                format!("updated: {} with its changed environment or commit{}", to.version, down(downtime_ms))
+            Self::Updated { from: Some(from), to, downtime_ms, downtime_parts } if from.version == to.version => {
+                format!(
+                    "updated: {} with its changed environment or commit{}",
+                    to.version,
+                    down(downtime_ms, downtime_parts)
+                )
             }
-            Self::Updated { from: Some(from), to, downtime_ms } => {
-                format!("updated: {} → {}{}", from.version, to.version, down(downtime_ms))
+            Self::Updated { from: Some(from), to, downtime_ms, downtime_parts } => {
+                format!("updated: {} → {}{}", from.version, to.version, down(downtime_ms, downtime_parts))
             }
             Self::Adopted { identity } => format!("adopted: {identity} runs and is healthy; nothing was changed"),
-            Self::Held { current, candidate, reasons } => {
-                let current = current.as_ref().map_or("an unknown version".to_owned(), ToString::to_string);
-                let candidate = candidate.as_ref().map_or("any update".to_owned(), ToString::to_string);
-                lines(&format!("held at {current}: {candidate} waits for you"), reasons)
+            Self::Held { current, candidate, reasons, .. } => {
+                let at = current.as_ref().map_or(String::new(), |current| format!(" at {current}"));
+                let waits = candidate.as_ref().map_or(String::new(), |c| format!(": {c} waits for you"));
+                lines(&format!("held{at}{waits}"), reasons)
             }
             Self::Waiting { current, candidate } => {
                 let current = current.as_ref().map_or("an unknown version".to_owned(), ToString::to_string);
                 format!("{current} runs on: {candidate} waits for a window in which the app may be stopped")
             }
-            Self::RolledBack { to, tried, cause, reason, downtime_ms } => {
+            Self::RolledBack { to, tried, cause, reason, downtime_ms, downtime_parts } => {
                 let what = if *cause == Some(Cause::Failed) { "failed" } else { "was cut short" };
                 let now =
                     to.as_ref().map_or("nothing is deployed".to_owned(), |to| format!("{} runs again", to.version));
                 lines(
-                    &format!("rolled back: {} {what}, {now}{}", tried.version, down(downtime_ms)),
-                    &[reason.terminal()],
+                    &format!("rolled back: {} {what}, {now}{}", tried.version, down(downtime_ms, downtime_parts)),
+                    &[reason.terminal_lines()],
                 )
             }
             Self::Restored { to, operation } => {
                 format!("restored: {to} runs on its snapshot; what was live is kept as .cc-warm-failed-{operation}")
             }
             Self::Restarted { identity } => format!("started again: {identity}"),
-            Self::Snapshotted { snapshot, downtime_ms } => {
-                format!("snapshot {snapshot} is the known-good{}", down(downtime_ms))
+            Self::Snapshotted { snapshot, downtime_ms, downtime_parts } => {
+                format!("snapshot {snapshot} is the known-good{}", down(downtime_ms, downtime_parts))
             }
-            Self::Stuck { reason, data } => {
-                lines(&format!("STUCK: the app is down and stays down ({})", data.describe()), &[reason.terminal()])
-            }
+            Self::Stuck { reason, data } => lines(
+                &format!("STUCK: the app is down and stays down ({})", data.describe()),
+                &[reason.terminal_lines()],
+            ),
             Self::StuckAlready { reason } => {
-                lines("still stuck: the app is down since an earlier run", &[reason.terminal()])
+                lines("still stuck: the app is down since an earlier run", &[reason.terminal_lines()])
             }
-            Self::Released { by } => lines("left to whoever works on it", &[by.terminal()]),
+            Self::Released { by } => lines("left to whoever works on it", &[by.terminal_lines()]),
             Self::Paused { reason } => reason
                 .as_ref()
                 .map_or("paused".to_owned(), |reason| format!("paused: {}", Untrusted::new(reason).terminal())),
             Self::NotDeployed => "left alone: it is not deployed, and `ensure` is off".to_owned(),
             Self::DownByHand => "left alone: somebody undeployed it".to_owned(),
             Self::UnhealthyBefore { reason } => {
-                lines("left alone: it is unhealthy, before any update", &[reason.terminal()])
+                lines("left alone: it is unhealthy, before any update", &[reason.terminal_lines()])
             }
             Self::FetchFailed { reason } => {
-                lines("nothing was touched: the recipe could not be fetched", &[reason.terminal()])
+                lines("nothing was touched: the recipe could not be fetched", &[reason.terminal_lines()])
             }
-            Self::NotReady { reason } => lines("not ready; nothing was touched", &[reason.terminal()]),
+            Self::NotReady { reason } => lines("not ready; nothing was touched", &[reason.terminal_lines()]),
             Self::Cancelled => "cancelled before anything began".to_owned(),
         }
     }
@@ -281,13 +312,20 @@ impl Outcome {
     #[must_use]
     pub fn hint(&self, app: &str) -> Option<String> {
         match self {
-            Self::Held { candidate: Some(candidate), .. } => Some(format!("cc-warm approve {app} {candidate}")),
+            Self::Held { candidate: Some(candidate), approvable: true, .. } => {
+                Some(format!("cc-warm approve {app} {candidate}"))
+            }
+            Self::Held { .. } | Self::FetchFailed { .. } => Some(format!("cc-warm plan {app}")),
             Self::RolledBack { cause: Some(Cause::Failed), .. } => {
                 Some(format!("it is not tried again until a newer version, or `cc-warm retry {app}`"))
             }
-            Self::Stuck { .. } | Self::StuckAlready { .. } => Some(format!("cc-warm restore {app}")),
+            // Its data fits the version that ran before: nothing has to be brought back.
+            Self::Stuck { data, .. } if data.fits() => Some(format!("cc-warm retry {app}")),
+            Self::Stuck { .. } => Some(format!("cc-warm restore {app}")),
+            Self::StuckAlready { .. } | Self::Released { .. } | Self::UnhealthyBefore { .. } => {
+                Some(format!("cc-warm status {app}"))
+            }
             Self::Waiting { .. } => Some(format!("cc-warm update --now {app}")),
-            Self::UnhealthyBefore { .. } => Some(format!("cc-warm status {app}")),
             Self::DownByHand | Self::Paused { .. } => Some(format!("cc-warm resume {app}")),
             _ => None,
         }
@@ -295,6 +333,12 @@ impl Outcome {
 }
 
 impl LiveData {
+    /// Whether the version that ran before can be started on it.
+    #[must_use]
+    pub fn fits(self) -> bool {
+        matches!(self, Self::Untouched | Self::Snapshot)
+    }
+
     /// In words.
     #[must_use]
     pub fn describe(self) -> &'static str {
@@ -303,15 +347,11 @@ impl LiveData {
             Self::Snapshot => "its data is the restored snapshot",
             Self::Failed => "its data is what the failed version left",
             Self::Mixed => "some volumes hold the snapshot, some the failed version's data",
+            Self::Discarded => "its data was given up for want of space, and the snapshot is not back yet",
         }
     }
 }
 
 fn lines(first: &str, rest: &[String]) -> String {
-    rest.iter().fold(first.to_owned(), |text, line| format!("{text}\n  - {line}"))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a downtime for people")]
-fn seconds(ms: u64) -> String {
-    format!("{:.1} s", ms as f64 / 1000.0)
+    rest.iter().fold(first.to_owned(), |text, line| format!("{text}\n  - {}", line.replace('\n', "\n    ")))
 }

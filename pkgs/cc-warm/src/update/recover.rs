@@ -6,13 +6,16 @@ use anyhow::{Result, anyhow};
 use super::context::Context;
 use super::effects;
 use super::journal::Journal;
+use super::notice;
 use super::operation::{Operation, Setback};
 use super::outcome::Outcome;
 use super::recovery::{Plan, plan};
 use super::saga::{Cause, Event, EventName};
+use crate::alert::{Alert, Kind as AlertKind};
 use crate::config::names::AppName;
 use crate::deployer;
 use crate::deployer::{Convergence, Known, Observed};
+use crate::downtime::Stopwatch;
 use crate::error::Exit;
 use crate::lock::AppLock;
 use crate::snapshot::Store;
@@ -46,9 +49,9 @@ pub fn settle(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<O
         lock,
         journal,
         narrator: context.narrator,
+        staged: None,
         restoring: None,
-        stopped_at: None,
-        downtime: None,
+        watch: Stopwatch::default(),
     };
     if !matches!(plan, Plan::Finish | Plan::LeaveStuck) {
         let progress = operation.progress();
@@ -70,7 +73,15 @@ pub fn settle(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<O
             return Err(operation.left_to_recover(anyhow!(reason.terminal()), Exit::Failed));
         }
     }
+    let was_cut = matches!(plan, Plan::Commit | Plan::StartRestored);
+    let (id, at) = (operation.id().to_owned(), operation.progress().begun.at);
     let outcome = effects::finish(context, operation)?;
+    // What goes back tells of it itself.
+    if was_cut && !matches!(outcome, Outcome::RolledBack { .. } | Outcome::Stuck { .. }) {
+        let title = format!("{name}: an operation of {at} was cut short, and has been settled");
+        let alert = Alert::new(AlertKind::Recovered, id, title).fact("now", outcome.describe());
+        context.raise(name, alert.hint(format!("cc-warm history {name}")))?;
+    }
     Ok(Some(match outcome {
         Outcome::Stuck { reason, .. } if was_stuck => Outcome::StuckAlready { reason },
         other => other,
@@ -85,7 +96,9 @@ pub fn recover(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<
     }
     let Some(app) = context.config.apps.get(name) else { return Ok(settled) };
     let deployer = deployer::open(context.host, app)?;
-    if let Observed::Present(deployment) = deployer.observe()?
+    let observed = deployer.observe().map_err(|error| deployer::classified(error.into()))?;
+    notice::answers(context, app)?;
+    if let Observed::Present(deployment) = observed
         && let (Convergence::Down, Known::Yes(identity)) = (deployment.state, deployment.what)
     {
         return super::manual::restart(context, app, lock, &identity).map(Some);
@@ -105,7 +118,8 @@ fn perform(operation: &mut Operation<'_>, plan: Plan) -> Result<(), Setback> {
             operation.stop().map(drop)
         }
         Plan::StartPrior | Plan::GoBack | Plan::Undeploy => {
-            let on_the_way_back = [EventName::RollingBack, EventName::Restoring, EventName::Exchanging];
+            let on_the_way_back =
+                [EventName::RollingBack, EventName::Restoring, EventName::Exchanging, EventName::DiscardingFailed];
             if !on_the_way_back.contains(&operation.progress().last) {
                 operation.turn_back(
                     Cause::Interrupted,

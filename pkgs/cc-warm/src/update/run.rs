@@ -1,29 +1,34 @@
 //! `update`: one app, from the lock to the outcome.
 
+use std::time::Duration;
+
 use anyhow::{Result, anyhow};
 
 use super::assess::{self, Assessment, Next, assess};
 use super::begin::Start;
 use super::context::Context;
-use super::manual;
+use super::manual::{self, Now};
+use super::notice::{self, Waits};
 use super::outcome::Outcome;
 use super::recover;
 use super::saga::Kind;
-use crate::alert::{Alert, Kind as AlertKind};
+use crate::alert::Kind as AlertKind;
 use crate::config::{App, window};
 use crate::deployer::{self, Convergence, Deployer, Observed, Release};
+use crate::error::{self, Because, Exit, Problem};
 use crate::gate::{Candidate, Decision, Skipped};
 use crate::health::{self, Continuity};
 use crate::identity::Identity;
-use crate::lock::AppLock;
-use crate::snapshot::Store;
+use crate::lock::{self, AppLock};
+use crate::snapshot::{Preflight, Staged, Store};
 use crate::state::{AppState, Held, LastRun};
 use crate::sys::untrusted::Untrusted;
 
 /// Brings `app` to its latest version, behind both gates. A stateful app is stopped in its windows only, unless
 /// somebody says `at_any_time`.
 pub fn update(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) -> Result<Outcome> {
-    let outcome = attempt(context, app, lock, at_any_time)?;
+    let outcome =
+        attempt(context, app, lock, at_any_time).map_err(|error| notice::of_error(context, &app.name, error))?;
     let mut state = AppState::load(&context.host.dirs, &app.name)?;
     state.last_run = Some(LastRun { at: context.host.clock.now(), outcome: outcome.word().to_owned() });
     state.save(&context.host.dirs, &app.name)?;
@@ -44,13 +49,16 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
         return Ok(Outcome::Paused { reason: paused.reason.clone() });
     }
     if let Some(reason) = infrastructure(context, app)? {
+        notice::predecessor(context, app, &reason)?;
         return Ok(Outcome::NotReady { reason: Untrusted::new(reason) });
     }
+    context.resolve(&app.name, &[AlertKind::PredecessorUnhealthy])?;
     if let Some(failed) = fetch(context, app, &mut state)? {
         return Ok(failed);
     }
     let deployer = deployer::open(context.host, app)?;
-    let assessment = assess(context, app, deployer.as_ref(), &state)?;
+    let assessment = assess(context, app, deployer.as_ref(), &state).map_err(deployer::classified)?;
+    notice::answers(context, app)?;
     let run = Run { context, app, deployer: deployer.as_ref(), lock, assessment: &assessment };
     match assessment.next.clone() {
         Next::FirstDeploy(candidate) => run.first_deploy(&mut state, &candidate),
@@ -59,14 +67,10 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
         Next::DownByHand => run.down_by_hand(&mut state),
         Next::Resume(identity) | Next::Down(identity) => manual::restart(context, app, lock, &identity),
         Next::Gate(Decision::UpToDate { skipped }) => run.up_to_date(&mut state, &skipped),
-        Next::Gate(Decision::Hold { candidate, reasons, .. }) => {
-            let reasons = reasons.iter().map(crate::gate::Reason::sentence).collect();
-            run.hold(&mut state, candidate, reasons)
-        }
+        Next::Gate(Decision::Hold { candidate, reasons, .. }) => run.hold(&mut state, Waits::of(candidate, &reasons)),
         Next::Gate(Decision::Apply { target, commit, held, .. }) => {
             if let Some(held) = held {
-                let reasons = held.reasons.iter().map(crate::gate::Reason::sentence).collect();
-                run.hold(&mut state, held.candidate, reasons)?;
+                run.hold(&mut state, Waits::of(held.candidate, &held.reasons))?;
             }
             let open = at_any_time || window::is_open(&app.update.windows, context.host.clock.local());
             if app.stateful && !open {
@@ -78,9 +82,20 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
     }
 }
 
-/// Why an app that this one comes after is not as it should be.
+/// The longest that an update of an app that comes before is waited for, beyond its own deadlines.
+const MOVING_DATA: Duration = Duration::from_hours(2);
+
+/// Why an app that this one comes after is not as it should be. One that is being worked on is waited for: units of a
+/// switch start in any order.
 fn infrastructure(context: &Context<'_>, app: &App) -> Result<Option<String>> {
     for before in &app.after {
+        let deadline = context.config.apps.get(before).map_or(Duration::ZERO, |app| app.health.deadline.duration());
+        let say =
+            &mut |holder: &str| context.narrator.say(&format!("waiting for `{before}`, which comes first: {holder}"));
+        let limit = deadline.saturating_mul(2).saturating_add(MOVING_DATA);
+        if !lock::wait_until_free(&context.host.dirs, before, limit, &context.host.interrupt, say)? {
+            return Ok(Some(format!("`{before}`, which comes before it, is still being worked on")));
+        }
         let state = AppState::load(&context.host.dirs, before)?;
         let last = state.last_run.as_ref().map(|run| run.outcome.as_str());
         if state.stuck.is_some() || matches!(last, Some("rolled-back" | "stuck" | "stuck-already")) {
@@ -123,12 +138,7 @@ fn fetch(context: &Context<'_>, app: &App, state: &mut AppState) -> Result<Optio
             state.fetch_failures = state.fetch_failures.saturating_add(1);
             state.save(dirs, name)?;
             if state.fetch_failures >= context.config.fetch_failures {
-                let title = format!("{name}: its recipe could not be fetched, {} times in a row", state.fetch_failures);
-                let alert = Alert::new(AlertKind::FetchFailing, "fetch", title)
-                    .fact("remote", app.remote.as_str())
-                    .fact("because", reason.raw())
-                    .hint(format!("cc-warm plan {name}"));
-                context.raise(name, alert)?;
+                notice::fetch_failing(context, app, state.fetch_failures, &reason)?;
             }
             Ok(Some(Outcome::FetchFailed { reason }))
         }
@@ -150,9 +160,11 @@ impl Run<'_> {
 
     fn up_to_date(&self, state: &mut AppState, skipped: &[Skipped]) -> Result<Outcome> {
         if state.held.take().is_some() {
-            self.context.resolve(&self.app.name, &[AlertKind::Held])?;
             self.save(state)?;
         }
+        // Nothing waits, so nothing that kept it waiting matters.
+        let over = [AlertKind::Held, AlertKind::UnhealthyBeforeUpdate, AlertKind::PrepareFailed, AlertKind::DiskShort];
+        self.context.resolve(&self.app.name, &over)?;
         let Some(identity) = self.assessment.current() else { return Err(anyhow!("nothing is deployed")) };
         let notes =
             skipped.iter().map(|skipped| format!("{} is not tried: {}", skipped.version, skipped.why)).collect();
@@ -160,68 +172,61 @@ impl Run<'_> {
     }
 
     fn down_by_hand(&self, state: &mut AppState) -> Result<Outcome> {
-        let name = &self.app.name;
         if state.down_by_hand.is_none() {
             state.down_by_hand = Some(self.context.host.clock.now());
             self.save(state)?;
         }
-        let title = format!("{name} was undeployed by somebody; it is left alone");
-        let alert = Alert::new(AlertKind::DownByHand, "down", title).hint(format!("cc-warm resume {name}"));
-        self.context.raise(name, alert)?;
+        notice::down_by_hand(self.context, self.app)?;
         Ok(Outcome::DownByHand)
     }
 
     fn adopt(&self, identity: Identity, state: &mut AppState) -> Result<Outcome> {
-        if let Err(reason) = manual::healthy_now(self.context, self.app, self.deployer)? {
-            return self.unhealthy(reason);
+        if let Some(outcome) = self.not_healthy()? {
+            return Ok(outcome);
         }
+        // It must be possible to come back to it.
+        self.deployer.prepared(&identity)?;
         let above = state.held.as_ref().is_some_and(|held| held.version <= identity.version);
         manual::note_adopted(self.context, self.app, &identity)?;
         if above {
             self.context.resolve(&self.app.name, &[AlertKind::Held])?;
         }
-        self.context.resolve(&self.app.name, &[AlertKind::DownByHand])?;
+        self.context.resolve(&self.app.name, &[AlertKind::DownByHand, AlertKind::UnhealthyBeforeUpdate])?;
         Ok(Outcome::Adopted { identity })
     }
 
-    fn unhealthy(&self, reason: Untrusted) -> Result<Outcome> {
-        let name = &self.app.name;
-        let title = format!("{name} is unhealthy, before any update; it was not touched");
-        let alert = Alert::new(AlertKind::UnhealthyBeforeUpdate, "unhealthy", title)
-            .fact("because", reason.raw())
-            .hint(format!("cc-warm status {name}"));
-        self.context.raise(name, alert)?;
-        Ok(Outcome::UnhealthyBefore { reason })
+    /// Why an app as it runs now is left alone: unhealthy, or we are asked to end.
+    fn not_healthy(&self) -> Result<Option<Outcome>> {
+        Ok(match manual::healthy_now(self.context, self.app, self.deployer).map_err(deployer::classified)? {
+            Now::Healthy => None,
+            Now::Interrupted => Some(Outcome::Cancelled),
+            Now::Unhealthy(reason) => {
+                notice::unhealthy(self.context, self.app, &reason)?;
+                Some(Outcome::UnhealthyBefore { reason })
+            }
+        })
     }
 
-    fn hold(&self, state: &mut AppState, candidate: Option<Candidate>, reasons: Vec<String>) -> Result<Outcome> {
-        let name = &self.app.name;
+    fn hold(&self, state: &mut AppState, waits: Waits) -> Result<Outcome> {
+        self.note_held(state, &waits)?;
+        notice::held(self.context, self.app, self.assessment, &waits)?;
+        Ok(self.held(waits))
+    }
+
+    fn note_held(&self, state: &mut AppState, waits: &Waits) -> Result<()> {
+        let Some(Candidate { version, commit }) = waits.candidate.clone() else { return Ok(()) };
+        let same = state.held.as_ref().is_some_and(|h| h.version == version && h.reasons == waits.reasons);
+        if !same {
+            let since = self.context.host.clock.now();
+            state.held = Some(Held { version, commit, reasons: waits.reasons.clone(), since });
+            self.save(state)?;
+        }
+        Ok(())
+    }
+
+    fn held(&self, Waits { candidate, reasons, approvable }: Waits) -> Outcome {
         let current = self.assessment.current().map(|identity| identity.version);
-        let waits = candidate.as_ref().map_or("every update".to_owned(), |candidate| candidate.version.to_string());
-        let fingerprint = format!("{waits}\n{}", reasons.join("\n"));
-        let mut alert = Alert::new(AlertKind::Held, fingerprint, format!("{name}: {waits} waits for you"))
-            .fact("runs", current.as_ref().map_or("an unknown version".to_owned(), ToString::to_string));
-        for reason in &reasons {
-            alert = alert.fact("because", reason.as_str());
-        }
-        if let Some(candidate) = &candidate {
-            alert = alert
-                .fact("commit", candidate.commit.to_string())
-                .hint(format!("cc-warm plan {name}"))
-                .hint(format!("cc-warm approve {name} {}", candidate.version));
-            let same = state.held.as_ref().is_some_and(|h| h.version == candidate.version && h.reasons == reasons);
-            if !same {
-                state.held = Some(Held {
-                    version: candidate.version.clone(),
-                    commit: candidate.commit.clone(),
-                    reasons: reasons.clone(),
-                    since: self.context.host.clock.now(),
-                });
-                self.save(state)?;
-            }
-        }
-        self.context.raise(name, alert)?;
-        Ok(Outcome::Held { current, candidate: candidate.map(|candidate| candidate.version), reasons })
+        Outcome::Held { current, candidate: candidate.map(|candidate| candidate.version), reasons, approvable }
     }
 
     fn first_deploy(&self, state: &mut AppState, candidate: &Candidate) -> Result<Outcome> {
@@ -232,7 +237,7 @@ impl Run<'_> {
                 "nothing is deployed, but volumes of it exist, and it is not known which version wrote them: deploy that version by hand, then run `cc-warm adopt {}`",
                 self.app.name
             );
-            return self.hold(state, None, vec![reason]);
+            return self.hold(state, Waits { candidate: None, reasons: vec![reason], approvable: false });
         }
         let release = Release {
             version: candidate.version.clone(),
@@ -240,42 +245,79 @@ impl Run<'_> {
             env: self.assessment.env.clone(),
             secrets: std::collections::BTreeMap::new(),
         };
-        self.pin(&release)?;
-        self.deployer.prepare(&release, self.lock)?;
-        self.begin(Kind::FirstDeploy, &release, None)
+        self.prepare(&release)?;
+        // Preparing an app that was never here may have made its environment.
+        let release = Release { env: self.deployer.env()?, ..release };
+        self.begin(Kind::FirstDeploy, &release, None, None)
     }
 
     fn apply(&self, state: &mut AppState, candidate: &Candidate) -> Result<Outcome> {
         let Some(current) = self.assessment.current() else { return Err(anyhow!("nothing is deployed")) };
-        if let Err(reason) = manual::healthy_now(self.context, self.app, self.deployer)? {
-            return self.unhealthy(reason);
+        if let Some(outcome) = self.not_healthy()? {
+            return Ok(outcome);
         }
         self.context.resolve(&self.app.name, &[AlertKind::UnhealthyBeforeUpdate])?;
         let target = assess::release(candidate, self.assessment.env.clone(), &current);
         self.context.narrator.say(&format!("preparing {} → {}", current.version, target.version));
-        // Everything that may fail without downtime, for the way there and for the way back.
+        // For the way back.
         self.deployer.prepared(&current)?;
-        self.pin(&target)?;
-        self.deployer.prepare(&target, self.lock)?;
-        if self.app.stateful {
-            let store = Store::new(&self.context.host.dirs, &self.app.name);
-            let preflight = store.preflight(&self.deployer.volumes()?, self.context.host.reserve)?;
-            if let Some(reason) = preflight.refusal() {
-                return self.hold(state, Some(candidate.clone()), vec![reason]);
-            }
+        self.prepare(&target)?;
+        let preflight = self.preflight()?;
+        if let Some(reason) = preflight.as_ref().and_then(Preflight::refusal) {
+            let waits = Waits { candidate: Some(candidate.clone()), reasons: vec![reason.clone()], approvable: false };
+            self.note_held(state, &waits)?;
+            notice::disk_short(self.context, self.app, &target.version, &reason)?;
+            return Ok(self.held(waits));
         }
+        self.context.resolve(&self.app.name, &[AlertKind::DiskShort])?;
+        let staged = match preflight {
+            Some(preflight) => manual::stage(self.context, self.deployer, &self.store(), preflight.copied())?,
+            None => None,
+        };
         let continuity = health::continuity(self.app)?;
         if self.context.host.interrupt.is_set() {
             return Ok(Outcome::Cancelled);
         }
         // Once more, right before the stop: minutes may have passed.
-        if let Err(reason) = manual::healthy_now(self.context, self.app, self.deployer)? {
-            return self.unhealthy(reason);
+        if let Some(outcome) = self.not_healthy()? {
+            return Ok(outcome);
         }
         match self.deployer.observe()? {
-            now if now == self.assessment.observed => self.begin(Kind::Update, &target, continuity),
+            now if now == self.assessment.observed => self.begin(Kind::Update, &target, continuity, staged),
             _ => Ok(Outcome::Released { by: Untrusted::new("the deployment changed while the update was prepared") }),
         }
+    }
+
+    /// Everything that may fail without downtime.
+    fn prepare(&self, target: &Release) -> Result<()> {
+        let prepare = || -> Result<()> {
+            self.pin(target)?;
+            Ok(self.deployer.prepare(target, self.lock)?)
+        };
+        match prepare().map_err(deployer::classified) {
+            Ok(()) => self.context.resolve(&self.app.name, &[AlertKind::PrepareFailed]),
+            Err(error) if error::exit_of(&error) == Exit::NotReady => Err(error),
+            Err(error) => {
+                notice::prepare_failed(self.context, self.app, &target.version, &error)?;
+                let what = format!(
+                    "{} of app `{}` could not be prepared; the app was not touched",
+                    target.version, self.app.name
+                );
+                Err(error).problem(|| Problem::new(what).hint(format!("cc-warm plan {}", self.app.name)))
+            }
+        }
+    }
+
+    fn store(&self) -> Store {
+        Store::new(&self.context.host.dirs, &self.app.name)
+    }
+
+    /// What a snapshot of a stateful app would take.
+    fn preflight(&self) -> Result<Option<Preflight>> {
+        if !self.app.stateful {
+            return Ok(None);
+        }
+        self.store().preflight(&self.deployer.volumes()?, self.context.host.reserve).map(Some)
     }
 
     /// Keeps the target's commit, so that it can be gone back to even when its tag is gone.
@@ -283,8 +325,14 @@ impl Run<'_> {
         self.context.recipes.mirror(&self.app.remote).pin(&release.commit)
     }
 
-    fn begin(&self, kind: Kind, to: &Release, continuity: Option<Continuity>) -> Result<Outcome> {
-        let store = Store::new(&self.context.host.dirs, &self.app.name);
+    fn begin(
+        &self,
+        kind: Kind,
+        to: &Release,
+        continuity: Option<Continuity>,
+        staged: Option<Staged>,
+    ) -> Result<Outcome> {
+        let store = self.store();
         Start {
             context: self.context,
             app: self.app,
@@ -295,6 +343,7 @@ impl Run<'_> {
             observed: &self.assessment.observed,
             to,
             continuity,
+            staged,
             restoring: None,
             was_stuck: None,
         }

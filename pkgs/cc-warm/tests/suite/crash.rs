@@ -16,11 +16,13 @@ use crate::fixture::{Fixture, NOTES, Ran};
 
 /// One operation that is cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scenario {
+pub(crate) enum Scenario {
     /// An update that is healthy.
     Forward,
     /// An update that is not, and goes back.
     Back,
+    /// An update that is not, and there is no room for its data beside the snapshot's.
+    Cramped,
     /// The prior version does not come up again either: stuck.
     Stuck,
     /// Nothing was there before.
@@ -35,9 +37,10 @@ enum Scenario {
     Released,
 }
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 9] = [
     Scenario::Forward,
     Scenario::Back,
+    Scenario::Cramped,
     Scenario::Stuck,
     Scenario::First,
     Scenario::FirstFails,
@@ -48,7 +51,7 @@ const SCENARIOS: [Scenario; 8] = [
 
 impl Scenario {
     /// A sandbox right before the operation.
-    fn prepare(self) -> Fixture {
+    pub(crate) fn prepare(self) -> Fixture {
         let fixture = match self {
             Self::First => {
                 let fixture = Fixture::empty();
@@ -64,7 +67,9 @@ impl Scenario {
         };
         match self {
             Self::Forward => fixture.publish("1.1.0+2", 2, Behaviour::Healthy),
-            Self::Back | Self::Stuck | Self::Released => fixture.publish("1.1.0+2", 2, Behaviour::Broken),
+            Self::Back | Self::Cramped | Self::Stuck | Self::Released => {
+                fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+            }
             Self::Restore => {
                 fixture.run(&["snapshot", APP]).expect(0);
                 fixture.sandbox.write_note("after the snapshot").unwrap();
@@ -74,7 +79,7 @@ impl Scenario {
         fixture
     }
 
-    fn command(self) -> &'static [&'static str] {
+    pub(crate) fn command(self) -> &'static [&'static str] {
         match self {
             Self::Snapshot => &["snapshot", APP],
             Self::Restore => &["restore", APP, "--yes"],
@@ -85,6 +90,7 @@ impl Scenario {
     /// Faults that the scenario itself is made of.
     fn faults(self) -> &'static str {
         match self {
+            Self::Cramped => "snapshot.build.begun#1=enospc,snapshot.build.begun#2=enospc",
             Self::Stuck => "act.redeploy#1=fail,act.redeploy#2=fail",
             Self::Released => "act.taken-over=fail",
             _ => "",
@@ -95,14 +101,14 @@ impl Scenario {
     fn exit(self) -> i32 {
         match self {
             Self::Forward | Self::First | Self::Snapshot | Self::Restore => 0,
-            Self::Back | Self::FirstFails => 11,
+            Self::Back | Self::Cramped | Self::FirstFails => 11,
             Self::Stuck => 12,
             Self::Released => 1,
         }
     }
 
-    /// The points that it passes, in order: of the journal and of the acts.
-    fn points(self) -> Vec<String> {
+    /// The points that it passes, in order, each time.
+    pub(crate) fn trace(self) -> Vec<String> {
         let fixture = self.prepare();
         let trace = fixture.sandbox.dir().join("trace");
         let output = fixture
@@ -113,15 +119,19 @@ impl Scenario {
             .run()
             .unwrap();
         Ran::of(&output).expect(self.exit());
-        let text = std::fs::read_to_string(trace).unwrap();
+        std::fs::read_to_string(trace).unwrap().lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// The points of the journal and of the acts that it passes, in order.
+    fn points(self) -> Vec<String> {
         // A point that the scenario itself makes fail has its kill before and after, at events.
         let own: Vec<&str> = self.faults().split(['#', '=', ',']).collect();
         let mut seen = BTreeSet::new();
-        text.lines()
+        self.trace()
+            .into_iter()
             .filter(|point| ["journal.", "act.", "snapshot.", "process."].iter().any(|kind| point.starts_with(kind)))
-            .filter(|point| !own.contains(point))
-            .filter(|point| seen.insert((*point).to_owned()))
-            .map(ToOwned::to_owned)
+            .filter(|point| !own.contains(&point.as_str()))
+            .filter(|point| seen.insert(point.clone()))
             .collect()
     }
 }
@@ -216,7 +226,7 @@ fn check_invariants(scenario: Scenario, fixture: &Fixture, said: &str) {
             // Two cuts of one identity reject it; then nothing more is tried.
             assert_eq!(again.code, Some(0), "{} {}", again.text, evidence());
         }
-        Scenario::Back | Scenario::Stuck => {
+        Scenario::Back | Scenario::Cramped | Scenario::Stuck => {
             assert!(matches!(again.code, Some(0 | 11)), "{} {}", again.text, evidence());
         }
         _ => assert!(matches!(again.code, Some(0 | 10 | 11)), "{} {}", again.text, evidence()),
@@ -233,7 +243,7 @@ fn check_invariants(scenario: Scenario, fixture: &Fixture, said: &str) {
 }
 
 /// What the app itself wrote.
-fn app_log(fixture: &Fixture) -> String {
+pub(crate) fn app_log(fixture: &Fixture) -> String {
     let path = fixture.sandbox.state_dir().join("process/apps").join(APP).join("log");
     std::fs::read_to_string(path).unwrap_or_default()
 }
@@ -246,6 +256,11 @@ fn a_healthy_update_killed_anywhere_is_settled() {
 #[test]
 fn a_rollback_killed_anywhere_is_settled() {
     matrix(Scenario::Back);
+}
+
+#[test]
+fn a_rollback_without_room_killed_anywhere_is_settled() {
+    matrix(Scenario::Cramped);
 }
 
 #[test]

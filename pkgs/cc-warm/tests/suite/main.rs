@@ -3,9 +3,18 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failure is how a test speaks")]
 
 mod crash;
+mod disk;
 mod docs;
+mod failing;
 mod fixture;
+mod json;
 mod policy;
 mod process;
+mod receiver;
 mod recipe;
 mod repository;
+mod rules;
+mod screen;
+mod shutdown;
+mod signals;
+mod text;

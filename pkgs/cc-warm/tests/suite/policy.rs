@@ -60,3 +60,73 @@ fn what_is_not_ensured_is_not_deployed() {
     fixture.run(&["update"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
 }
+
+#[test]
+fn a_data_warm_app_is_never_deployed_by_an_update() {
+    let fixture = Fixture::empty();
+    fixture.sandbox.configure(|config| config["apps"][APP]["warm"] = json!("data")).unwrap();
+    fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
+    fixture.run(&["update"]).expect(0);
+    assert_eq!(fixture.answering(), None);
+    let text = fixture.run(&["update", APP]).expect(24);
+    assert!(text.contains("app `notes` is data-warm") && text.contains("hint: "), "{text}");
+    fixture.run(&["plan", APP]).expect(24);
+    assert_eq!(fixture.answering(), None);
+}
+
+#[test]
+fn a_configuration_that_changed_during_an_update_is_applied_after_it() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    // While it waits for the new version to be well, somebody switches: a probe does it here.
+    let (config, next) = (fixture.sandbox.config(), fixture.sandbox.dir().join("next.json"));
+    let probe = json!({ "command": { "argv": ["cp", &next, &config] } });
+    let probes = |config: &mut serde_json::Value| {
+        config["apps"][APP]["health"]["probes"].as_array_mut().unwrap().push(probe.clone());
+    };
+    let greet = |config: &mut serde_json::Value| config["apps"][APP]["env"]["GREETING"] = json!("hello");
+    fixture.sandbox.configure(|config| (probes(config), greet(config)).1).unwrap();
+    std::fs::rename(&config, &next).unwrap();
+    fixture.sandbox.configure(probes).unwrap();
+    let text = fixture.run(&["update"]).expect(0);
+    assert!(text.contains("the configuration changed meanwhile: once more"), "{text}");
+    let history = fixture.run(&["history", APP]).expect(0);
+    assert!(history.contains("1.1.0+2 → 1.1.0+2"), "{history}");
+}
+
+#[test]
+fn an_app_waits_for_the_one_before_it_while_that_is_worked_on() {
+    let fixture = Fixture::running();
+    fixture
+        .sandbox
+        .configure(|config| {
+            let mut first = config["apps"][APP].clone();
+            first["domain"] = json!("first.example.org");
+            first["ensure"] = json!(false);
+            config["apps"]["first"] = first;
+            config["apps"][APP]["after"] = json!(["first"]);
+        })
+        .unwrap();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let lock = fixture.sandbox.state_dir().join("apps/first/lock");
+    std::fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    let held = std::fs::File::create(&lock).unwrap();
+    held.lock().unwrap();
+    let mut update = std::process::Command::new(fixture.sandbox.program())
+        .arg("--config")
+        .arg(fixture.sandbox.config())
+        .args(["update", APP])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(update.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    assert!(line.contains("waiting for `first`, which comes first: held by"), "{line}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    drop(held);
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut said, &mut rest).unwrap();
+    assert_eq!(update.wait().unwrap().code(), Some(0), "{rest}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
+}

@@ -16,7 +16,7 @@ use super::keeper::MARK;
 use super::record::{Containment, Deployed, Status};
 use crate::deployer::Stopped;
 use crate::sys::clock::Deadline;
-use crate::sys::procfs::{self, Folders, ProcessId};
+use crate::sys::procfs::{self, ProcessId};
 use crate::sys::{durable, fault, flock};
 
 /// How long the supervisor has, beyond the app's own grace, to kill what is left and to write down how it went.
@@ -45,13 +45,13 @@ pub(super) fn stop(folder: &Folder, volumes: &[PathBuf], deadline: Deadline) -> 
         stopped = Stopped::Killed;
     }
     // Those who were killed may take a moment to let go of a volume.
-    let mut left = users(volumes);
+    let mut left = procfs::users_of(volumes);
     while !left.is_empty() {
         if deadline.is_over() {
             bail!("still there: {}", left.join(", "));
         }
         std::thread::sleep(deadline.left().min(Duration::from_millis(100)));
-        left = users(volumes);
+        left = procfs::users_of(volumes);
     }
     durable::remove(&folder.deployment())?;
     fault::point("process.stop.recorded")?;
@@ -155,7 +155,7 @@ pub(super) fn remains(folder: &Folder, volumes: &[PathBuf]) -> Result<Vec<String
             left.push("a launch under way".to_owned());
         }
     }
-    left.extend(users(volumes));
+    left.extend(procfs::users_of(volumes));
     Ok(left)
 }
 
@@ -170,20 +170,4 @@ fn members(supervisor: ProcessId, containment: Option<Containment>) -> Vec<Strin
     };
     let members = procfs::all().into_iter().filter(inside);
     members.map(|process| format!("process {} (`{}`)", process.id.pid, process.name.terminal())).collect()
-}
-
-/// Who uses a volume, whosoever it is; this process, which copies them, is left out.
-fn users(volumes: &[PathBuf]) -> Vec<String> {
-    let folders = Folders::new(volumes);
-    if folders.is_empty() {
-        return Vec::new();
-    }
-    let me = procfs::this_process().map(|me| me.pid).ok();
-    let others = procfs::all().into_iter().filter(|process| Some(process.id.pid) != me);
-    others
-        .filter_map(|process| {
-            let how = procfs::use_of(process.id.pid, &folders)?;
-            Some(format!("process {} (`{}`) has a volume of it {how}", process.id.pid, process.name.terminal()))
-        })
-        .collect()
 }

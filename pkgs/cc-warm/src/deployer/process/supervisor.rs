@@ -6,8 +6,11 @@
 //! 2. `run` ([`super::keeper`]) keeps the app for as long as it is deployed.
 //! 3. `enter` ([`super::cell`]) becomes one process of the app.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, PipeReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +28,7 @@ use super::{cell, keeper};
 use crate::error::{Because, Exit, Problem};
 use crate::sys::clock::Deadline;
 use crate::sys::untrusted::Untrusted;
-use crate::sys::{fault, flock, raw};
+use crate::sys::{fault, flock, procfs, raw};
 
 /// The hidden subcommand of cc-warm that must call [`supervise`] with the words after it.
 pub const SUBCOMMAND: &str = "supervise";
@@ -93,6 +96,17 @@ impl Launch {
         }
         words
     }
+}
+
+/// The apps with a supervisor that was started from `apps`, the folder of all apps: known from the processes alone.
+pub(super) fn running_from(apps: &Path) -> BTreeSet<String> {
+    let of = |words: Vec<Vec<u8>>| {
+        let words: Vec<&OsStr> = words.iter().map(|word| OsStr::from_bytes(word)).collect();
+        let supervises = words.get(1).is_some_and(|word| *word == SUBCOMMAND);
+        let folder = words.windows(2).find(|pair| pair[0] == "--folder").map(|pair| Path::new(pair[1]))?;
+        (supervises && folder.parent() == Some(apps)).then(|| folder.file_name()?.to_str().map(ToOwned::to_owned))?
+    };
+    procfs::all().into_iter().filter_map(|process| of(procfs::words(process.id.pid))).collect()
 }
 
 /// Runs one step of supervising an app. `args`: the words after `supervise`.

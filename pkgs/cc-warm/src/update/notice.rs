@@ -1,0 +1,165 @@
+//! What the operator is told of an app before anything of it is touched: that it is held, unhealthy, not to be had. Each
+//! is a standing fact: told once, reminded of, and resolved by whoever sees that it is over.
+
+use anyhow::Result;
+
+use super::assess::Assessment;
+use super::context::Context;
+use crate::alert::{Alert, Kind};
+use crate::config::App;
+use crate::config::names::AppName;
+use crate::deployer::Observed;
+use crate::error::{self, Exit};
+use crate::gate::Candidate;
+use crate::recipe::Published;
+use crate::recipe::version::Version;
+use crate::state::Unusable;
+use crate::sys::untrusted::Untrusted;
+
+/// Why an update waits for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waits {
+    /// What waits; `None` where nothing can be named.
+    pub candidate: Option<Candidate>,
+    /// Why, in sentences.
+    pub reasons: Vec<String>,
+    /// Whether `approve` would let it pass.
+    pub approvable: bool,
+}
+
+impl Waits {
+    /// As the gate says it.
+    #[must_use]
+    pub fn of(candidate: Option<Candidate>, reasons: &[crate::gate::Reason]) -> Self {
+        Self {
+            approvable: candidate.is_some() && reasons.iter().all(crate::gate::Reason::is_approvable),
+            candidate,
+            reasons: reasons.iter().map(crate::gate::Reason::sentence).collect(),
+        }
+    }
+}
+
+/// An update waits: with its reasons, and the notes of every version on the way.
+pub fn held(context: &Context<'_>, app: &App, assessment: &Assessment, waits: &Waits) -> Result<()> {
+    let name = &app.name;
+    let current = assessment.current().map(|identity| identity.version);
+    let what = waits.candidate.as_ref().map(|candidate| candidate.version.to_string());
+    let fingerprint = format!("{}\n{}", what.as_deref().unwrap_or("every update"), waits.reasons.join("\n"));
+    let title =
+        what.map_or(format!("{name} is not updated until you act"), |what| format!("{name}: {what} waits for you"));
+    let mut alert = Alert::new(Kind::Held, fingerprint, title);
+    if let Observed::Present(_) = assessment.observed {
+        alert = alert.fact("runs", current.as_ref().map_or("an unknown version".to_owned(), ToString::to_string));
+    }
+    for reason in &waits.reasons {
+        alert = alert.fact("because", reason.as_str());
+    }
+    if let Some(candidate) = &waits.candidate {
+        alert = alert.fact("commit", candidate.commit.to_string()).hint(format!("cc-warm plan {name}"));
+        if waits.approvable {
+            alert = alert.hint(format!("cc-warm approve {name} {}", candidate.version));
+        }
+        if let Some(notes) = current.and_then(|current| notes(context, app, &assessment.published, &current, candidate))
+        {
+            alert = alert.notes(notes);
+        }
+    }
+    context.raise(name, alert)
+}
+
+/// What the notes of every version after `current`, up to `candidate`, say; those that cannot be read are a reason.
+fn notes(
+    context: &Context<'_>,
+    app: &App,
+    published: &Published,
+    current: &Version,
+    candidate: &Candidate,
+) -> Option<Untrusted> {
+    let notes = context.recipes.notes(&app.remote).ok()?.on_the_way(published, current, &candidate.version);
+    let texts: Vec<String> = notes
+        .iter()
+        .filter_map(|note| Some(format!("{}:\n{}", note.path, note.text.as_ref().ok()?.raw().trim_end())))
+        .collect();
+    (!texts.is_empty()).then(|| Untrusted::new(texts.join("\n\n")))
+}
+
+/// It was unhealthy before any update.
+pub fn unhealthy(context: &Context<'_>, app: &App, reason: &Untrusted) -> Result<()> {
+    let name = &app.name;
+    let title = format!("{name} is unhealthy, before any update; it was not touched");
+    let alert = Alert::new(Kind::UnhealthyBeforeUpdate, "unhealthy", title)
+        .fact("because", reason.raw())
+        .hint(format!("cc-warm status {name}"));
+    context.raise(name, alert)
+}
+
+/// Somebody undeployed it.
+pub fn down_by_hand(context: &Context<'_>, app: &App) -> Result<()> {
+    let name = &app.name;
+    let title = format!("{name} was undeployed by somebody; it is left alone");
+    context.raise(name, Alert::new(Kind::DownByHand, "down", title).hint(format!("cc-warm resume {name}")))
+}
+
+/// Its recipe could not be fetched for some runs.
+pub fn fetch_failing(context: &Context<'_>, app: &App, times: u32, reason: &Untrusted) -> Result<()> {
+    let name = &app.name;
+    let title = format!("{name}: its recipe could not be fetched, {times} times in a row");
+    let alert = Alert::new(Kind::FetchFailing, "fetch", title)
+        .fact("remote", crate::recipe::error::shown(&app.remote))
+        .fact("because", reason.raw())
+        .hint(format!("cc-warm plan {name}"));
+    context.raise(name, alert)
+}
+
+/// An app that it comes after is not as it should be.
+pub fn predecessor(context: &Context<'_>, app: &App, reason: &str) -> Result<()> {
+    let name = &app.name;
+    let title = format!("{name} is not updated while an app before it is not as it should be");
+    context.raise(
+        name,
+        Alert::new(Kind::PredecessorUnhealthy, reason, title).fact("because", reason).hint("cc-warm status"),
+    )
+}
+
+/// There is no room for a snapshot.
+pub fn disk_short(context: &Context<'_>, app: &App, target: &Version, reason: &str) -> Result<()> {
+    let name = &app.name;
+    let title = format!("{name}: {target} waits for free disk space");
+    let alert =
+        Alert::new(Kind::DiskShort, "disk", title).fact("because", reason).hint(format!("cc-warm status {name}"));
+    context.raise(name, alert)
+}
+
+/// The target could not be prepared.
+pub fn prepare_failed(context: &Context<'_>, app: &App, target: &Version, error: &anyhow::Error) -> Result<()> {
+    let name = &app.name;
+    let title = format!("{name}: {target} could not be prepared; the app was not touched");
+    let alert = Alert::new(Kind::PrepareFailed, target.to_string(), title)
+        .fact("because", format!("{error:#}"))
+        .hint(format!("cc-warm plan {name}"));
+    context.raise(name, alert)
+}
+
+/// Tells of an error that stands until somebody acts: a state file that cannot be used, a deployer that does not answer.
+/// Gives the error back.
+#[must_use]
+pub fn of_error(context: &Context<'_>, name: &AppName, error: anyhow::Error) -> anyhow::Error {
+    let alert = if let Some(unusable) = error.chain().find_map(|cause| cause.downcast_ref::<Unusable>()) {
+        Alert::new(Kind::CorruptState, "state", format!("{name}: its state cannot be used; nothing is done to the app"))
+            .fact("because", unusable.to_string())
+    } else if error::exit_of(&error) == Exit::NotReady {
+        Alert::new(Kind::NotReady, "not-ready", format!("{name}: nothing can be known of it"))
+            .fact("because", format!("{error:#}"))
+    } else {
+        return error;
+    };
+    match context.raise(name, alert.hint(format!("cc-warm status {name}"))) {
+        Ok(()) => error,
+        Err(other) => error.context(format!("and the alert could not be written: {other:#}")),
+    }
+}
+
+/// The deployer answered, and the state could be read: whatever was told of that is over.
+pub fn answers(context: &Context<'_>, app: &App) -> Result<()> {
+    context.resolve(&app.name, &[Kind::NotReady, Kind::CorruptState])
+}

@@ -1,0 +1,98 @@
+//! A disk that is really full: the state folder on a small tmpfs.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use cc_warm::demo::maker::Behaviour;
+use cc_warm::demo::sandbox::APP;
+
+use crate::fixture::{Fixture, NOTES};
+use crate::signals::Halted;
+
+/// A tmpfs, until it is dropped.
+struct Tmpfs<'a>(&'a Path);
+
+impl<'a> Tmpfs<'a> {
+    /// `None` where it cannot be had.
+    fn mount(at: &'a Path) -> Option<Self> {
+        fs::create_dir(at).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m,mode=0700", "tmpfs"]).arg(at).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(at))
+    }
+
+    /// Fills it up to the last byte.
+    fn fill(&self) {
+        let mut file = OpenOptions::new().create(true).append(true).open(self.0.join("filler")).unwrap();
+        for size in [64 << 10, 1] {
+            while file.write_all(&vec![0x5a; size]).is_ok() {}
+        }
+    }
+}
+
+impl Drop for Tmpfs<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_when_the_way_back_begins_does_not_keep_the_app_down() {
+    for point in ["journal.deployed.after", "act.health", "journal.rolling-back.before", "journal.rolling-back.after"] {
+        let fixture = Fixture::empty();
+        let state = fixture.sandbox.state_dir();
+        let Some(tmpfs) = Tmpfs::mount(&state) else {
+            println!("skipped: a full disk: no tmpfs can be mounted here");
+            return;
+        };
+        fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
+        fixture.run(&["update"]).expect(0);
+        for note in NOTES {
+            fixture.sandbox.write_note(note).unwrap();
+        }
+        fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+        let update = Halted::at(&fixture, &[point], &["update"]);
+        let set_aside = fixture.app_dir().join("ballast").exists();
+        assert_eq!(set_aside, !point.contains("rolling-back"), "{point}");
+        tmpfs.fill();
+        let ran = update.goes_on();
+        // What follows from it, state, history and alerts, may have to wait for room; the app does not.
+        assert!(matches!(ran.code, Some(11 | 1)), "{point}: {}", ran.text);
+        assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"), "{point}: {}", ran.text);
+        assert_eq!(fixture.sandbox.notes().unwrap(), NOTES, "{point}: {}", ran.text);
+        fs::remove_file(state.join("filler")).unwrap();
+        fixture.run(&["recover"]).expect(0);
+        assert_eq!(fixture.journal(), "", "{point}");
+        let said = fixture.run(&["update"]).expect(0);
+        assert!(said.contains("1.1.0+2 is not tried"), "{point}: {said}");
+        fixture.run(&["verify", APP]).expect(0);
+        drop(fixture);
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_before_an_update_leaves_the_app_alone() {
+    let fixture = Fixture::empty();
+    let state = fixture.sandbox.state_dir();
+    let Some(tmpfs) = Tmpfs::mount(&state) else {
+        println!("skipped: a full disk: no tmpfs can be mounted here");
+        return;
+    };
+    fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
+    fixture.run(&["update"]).expect(0);
+    for note in NOTES {
+        fixture.sandbox.write_note(note).unwrap();
+    }
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    tmpfs.fill();
+    let ran = fixture.run(&["update"]);
+    assert!(matches!(ran.code, Some(1 | 10)), "{}", ran.text);
+    assert!(!ran.text.contains("stopping"), "{}", ran.text);
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    fs::remove_file(state.join("filler")).unwrap();
+    fixture.run(&["update"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
+    assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
+    drop(fixture);
+}
