@@ -288,7 +288,7 @@ def about_data(point):
     return point.startswith(("snapshot.", "act.snapshot", "act.promote", "act.restore", "act.exchange"))
 
 
-def cases(fault, passed):
+def cases(fault, passed, thorough):
     """What is tried of a fault, for the points that a scenario passed."""
     seen, unique = {}, []
     for point in passed:
@@ -300,12 +300,14 @@ def cases(fault, passed):
     begun = next((index for index, point in enumerate(passed) if point == "journal.stopping.before"), 0)
     journal = [(point, nth) for point, nth in unique[begun:] if point.startswith("journal.") and point.endswith(".before")]
     if fault == "error":
-        for point, nth in data:
-            yield from ({"point": point, "nth": nth, "action": action} for action in ("eio", "enospc", "kill"))
+        ways = ("eio", "enospc", "kill")
+        for turn, (point, nth) in enumerate(data):
+            for action in ways if nth == 1 or thorough else (ways[turn % 3],):
+                yield {"point": point, "nth": nth, "action": action}
         for point, nth in unique:
             if point.startswith("durable."):
-                yield {"point": point, "nth": nth, "action": "enospc"}
-                yield {"point": point, "nth": nth, "action": "kill"}
+                # Images of the disk at each of these are looked at by powercut.py.
+                yield from ({"point": point, "nth": nth, "action": action} for action in ways[1 : 3 if thorough else 2])
     elif fault == "shutdown":
         for point, nth in data + journal:
             yield from ({"point": point, "nth": nth, "flush": flush} for flush in (False, True))
@@ -330,7 +332,7 @@ def main():
     parser.add_argument("--scenario", action="append", choices=SCENARIOS)
     parser.add_argument("--fault", action="append", choices=FAULTS)
     parser.add_argument("--match", default="", help="only cases whose description matches")
-    parser.add_argument("--thorough", action="store_true", help="system calls: every way to fail at each, not one in turn")
+    parser.add_argument("--thorough", action="store_true", help="every way to fail at each point and call, not one in turn")
     parser.add_argument("--jobs", type=int, default=3 * (os.cpu_count() or 1))
     args = parser.parse_args()
     why = lab.skip_reason()
@@ -369,7 +371,7 @@ def main():
                 if fault == "system":
                     found = system_cases(calls[fault, kind, scenario].result(), args.thorough)
                 else:
-                    found = cases(fault, traced[kind, scenario].result())
+                    found = cases(fault, traced[kind, scenario].result(), args.thorough)
                 for case in found:
                     name = f"{fault} on {kind}, {scenario}: " + ", ".join(str(value) for value in case.values())
                     if re.search(args.match, name):

@@ -5,7 +5,6 @@ An image is copied while it is mounted: what the file system in it has not yet w
 power cut loses.
 """
 
-import ctypes
 import fcntl
 import json
 import os

@@ -8,7 +8,6 @@ import json
 import os
 import stat
 import subprocess
-import time
 
 import lab
 

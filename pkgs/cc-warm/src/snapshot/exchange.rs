@@ -6,10 +6,13 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use rustix::fs::{AtFlags, CWD, RenameFlags, StatxFlags, renameat_with, statx};
+use rustix::fs::{
+    AtFlags, CWD, RenameFlags, StatxFlags, Timespec, Timestamps, UTIME_OMIT, renameat_with, statx, utimensat,
+};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +31,10 @@ pub struct Exchange {
     /// The flags that the restored `_data` itself shall have: they forbid to rename it, so they are set last.
     #[serde(default, skip_serializing_if = "is_zero")]
     flags: u32,
+    /// The time, in nanoseconds since 1970, at which the restored `_data` itself was last changed: xfs takes a folder that
+    /// gets another parent for changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    changed: Option<i64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -120,7 +127,9 @@ impl Exchange {
             |path: &Path| FolderId::of(path)?.with_context(|| format!("there is no folder `{}`", path.display()));
         let new = new_folder(volume, operation).join(DATA);
         let flags = trash::unlock(&new)?;
-        Ok(Self { volume: volume.name.clone(), new: identify(&new)?, live: identify(&volume.data())?, flags })
+        let found = fs::symlink_metadata(&new).with_context(|| format!("cannot look at `{}`", new.display()))?;
+        let changed = found.mtime().checked_mul(1_000_000_000).and_then(|s| s.checked_add(found.mtime_nsec()));
+        Ok(Self { volume: volume.name.clone(), new: identify(&new)?, live: identify(&volume.data())?, flags, changed })
     }
 
     /// Whether the restored data is what is live in `volume`.
@@ -161,10 +170,23 @@ impl Exchange {
             }
             _ => {}
         }
+        self.keep_time(&data)?;
         trash::lock(&data, self.flags)?;
+        durable::sync_dir(&data)?;
         durable::sync_dir(&volume.dir)?;
         fault::point("snapshot.exchange.synced").map_err(anyhow::Error::from)?;
         Ok(())
+    }
+
+    /// Gives the restored `_data` the time that it was built with. Nobody uses it yet.
+    fn keep_time(&self, data: &Path) -> Result<()> {
+        let Some(changed) = self.changed else { return Ok(()) };
+        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let tv_nsec = changed.rem_euclid(1_000_000_000);
+        let last_modification = Timespec { tv_sec: changed.div_euclid(1_000_000_000), tv_nsec };
+        let times = Timestamps { last_access: omit, last_modification };
+        utimensat(CWD, data, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .with_context(|| format!("cannot set the time of `{}`", data.display()))
     }
 }
 
@@ -233,7 +255,7 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
 impl Exchange {
     pub(crate) fn sample(volume: &str) -> Self {
         let id = |inode| FolderId { inode, birth: Some(7) };
-        Self { volume: volume.to_owned(), new: id(1), live: id(2), flags: 0 }
+        Self { volume: volume.to_owned(), new: id(1), live: id(2), flags: 0, changed: None }
     }
 }
 
@@ -248,7 +270,8 @@ mod tests {
 
     #[test]
     fn every_place_that_a_cut_can_leave_is_told_apart() {
-        let exchange = Exchange { volume: "v".to_owned(), new: id(1, 10).unwrap(), live: id(2, 20).unwrap(), flags: 0 };
+        let (new, live) = (id(1, 10).unwrap(), id(2, 20).unwrap());
+        let exchange = Exchange { volume: "v".to_owned(), new, live, flags: 0, changed: None };
         let (new, live, other) = (id(1, 10), id(2, 20), id(3, 30));
         let table = [
             (live, new, None, Step::Exchange),

@@ -10,14 +10,14 @@ use super::recover;
 use super::saga::{EventName, Kind, LiveData};
 use super::{forecast, journal};
 use crate::config::{App, Warm};
-use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed};
+use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed, Release};
 use crate::error::{Exit, Problem};
 use crate::health::{self, Verdict, Watch};
 use crate::history::{self, Entry};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
+use crate::snapshot::{Depth, Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
 use crate::state::{AppState, LastRun, Rejected};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
@@ -41,6 +41,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     if context.host.interrupt.is_set() {
         return Ok(Outcome::Cancelled);
     }
+    must_go_back(app, deployer.as_ref(), &release)?;
     // Once more, right before the stop: minutes may have passed.
     must_be_healthy(context, app, deployer.as_ref())?;
     Start {
@@ -140,6 +141,8 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
         Problem::new(format!("{} of app `{}` cannot be deployed; nothing was touched", chosen.tag.identity, app.name))
             .because(error)
     })?;
+    must_be_whole(context, app, &store, chosen)?;
+    must_go_back(app, deployer.as_ref(), &release)?;
     Start {
         context,
         app,
@@ -317,6 +320,40 @@ pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) ->
         Verdict::Unhealthy(report) | Verdict::Died(report) => Now::Unhealthy(Untrusted::new(report.sentence())),
         Verdict::Interrupted => Now::Interrupted,
     })
+}
+
+/// Who uses the data of a stateful app besides it: nothing could be snapshotted or restored, and the app would be down
+/// until they are gone.
+pub fn in_use(app: &App, deployer: &dyn Deployer) -> Result<Option<String>> {
+    let users = if app.stateful { deployer.outsiders()? } else { Vec::new() };
+    Ok((!users.is_empty())
+        .then(|| format!("its data is in use, so it is not stopped: {}; end that first", users.join(", "))))
+}
+
+/// Refuses data that could not be brought back with `release`, before the app is stopped for it.
+fn must_go_back(app: &App, deployer: &dyn Deployer, release: &Release) -> Result<()> {
+    let mut reasons = if app.stateful { deployer.unsuitable_volumes(release)? } else { Vec::new() };
+    reasons.extend(in_use(app, deployer)?);
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new(format!("`{}` was not touched: {}", app.name, reasons.join("; "))).exit(Exit::Refused).into())
+}
+
+/// Refuses a damaged snapshot before the app is stopped for it: what runs is better than nothing.
+fn must_be_whole(context: &Context<'_>, app: &App, store: &Store, chosen: &Snapshot) -> Result<()> {
+    context.narrator.say(&format!("checking snapshot {}", chosen.id));
+    let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+    let audit = store.audit(chosen, Depth { content: true, rate: None }, work)?;
+    if audit.problems.is_empty() {
+        return Ok(());
+    }
+    let problem = format!("snapshot {} of app `{}` is damaged; nothing was touched", chosen.id, app.name);
+    Err(Problem::new(problem)
+        .hint(format!("cc-warm verify {}", app.name))
+        .hint(format!("cc-warm restore {} --previous", app.name))
+        .because(anyhow::anyhow!(audit.problems.join("; ")))
+        .into())
 }
 
 /// Refuses what cannot be snapshotted, before any downtime; else how much would be copied.

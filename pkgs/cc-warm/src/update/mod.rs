@@ -8,6 +8,7 @@ pub mod cramped;
 pub mod effects;
 pub mod forecast;
 pub mod forward;
+pub mod gone;
 pub mod helper;
 pub mod journal;
 pub mod manual;

@@ -154,18 +154,9 @@ impl Operation<'_> {
                 DeployError::NotReady(error) => Setback::NotReady(error),
                 DeployError::Failed(error) => Setback::Broken(error.context("the app could not be stopped")),
             })?;
-        self.must_be_gone()?;
+        self.must_be_down()?;
         self.watch.add(since.elapsed(), |parts| &mut parts.stop);
         Ok(stopped)
-    }
-
-    /// Fails unless nothing of the app exists and nobody uses its volumes: the condition of every snapshot and restore.
-    pub fn must_be_gone(&self) -> Result<(), Setback> {
-        let left = self.patiently(|| self.deployer.remains()).map_err(Setback::from)?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        Err(Setback::Broken(anyhow!("it was stopped, but this is left of it: {}", left.join(", "))))
     }
 
     /// Deploys `release` and gives the generation of the new deployment.

@@ -278,6 +278,10 @@ impl Run<'_> {
         if self.context.host.interrupt.is_set() {
             return Ok(Outcome::Cancelled);
         }
+        if let Some(reason) = manual::in_use(self.app, self.deployer)? {
+            return self
+                .hold(state, Waits { candidate: Some(candidate.clone()), reasons: vec![reason], approvable: false });
+        }
         // Once more, right before the stop: minutes may have passed.
         if let Some(outcome) = self.not_healthy()? {
             return Ok(outcome);
