@@ -35,6 +35,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::folder::Folder;
 use super::abra_cli::Abra;
+use super::docker_api::Api;
 use super::docker_cli::Docker;
 use super::{DeployError, Deployer, Observed, Release, Rendering, Stopped, dotenv};
 use crate::config::App;
@@ -73,6 +74,7 @@ pub struct AbraDeployer<'a> {
     app_dirs: AppDirs,
     folder: Folder,
     mirror: Mirror,
+    api: Api,
     docker: Docker,
     abra: Abra,
     /// What the names that keep images begin with.
@@ -109,6 +111,7 @@ impl<'a> AbraDeployer<'a> {
             place,
             clock: host.clock,
             app_dirs: host.dirs.app(app.name.as_str()),
+            api: Api::default(),
             docker: Docker { config: config.clone() },
             abra: Abra { dir: folder.abra_dir(), docker_config: config },
             pins: pins(&host.dirs),

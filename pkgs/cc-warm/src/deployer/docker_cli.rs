@@ -1,10 +1,10 @@
-//! Every docker argv. docker is asked as a person would ask it, in JSON where it has that; what it says is understood
-//! in [`super::swarm`].
+//! Every docker argv: what changes something, and what the daemon's API ([`super::docker_api`]) cannot answer.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::docker_api::Api;
 use crate::lock::AppLock;
 use crate::sys::command::Program;
 
@@ -18,10 +18,6 @@ const PULL: Duration = Duration::from_mins(30);
 const PULL_AGAIN: Duration = Duration::from_mins(5);
 /// What of our environment the programs get. The rest is built from empty.
 const PASSED_ON: &[&str] = &[
-    "DOCKER_HOST",
-    "DOCKER_CERT_PATH",
-    "DOCKER_TLS_VERIFY",
-    "DOCKER_CONTEXT",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",
@@ -42,7 +38,8 @@ pub struct Docker {
 /// `program` with the environment that docker and abra have in common.
 pub(super) fn surroundings(program: Program, config: Option<&Path>) -> Program {
     let home = std::env::var_os("HOME").unwrap_or_else(|| OsString::from("/root"));
-    let mut program = program.env("HOME", home).env("LC_ALL", "C");
+    // The daemon that is asked, whatever context the user of docker has chosen.
+    let mut program = program.env("HOME", home).env("LC_ALL", "C").env("DOCKER_HOST", Api::default().host());
     for key in PASSED_ON {
         program = program.env_from_ours(key);
     }
@@ -70,72 +67,6 @@ impl Docker {
     #[must_use]
     pub fn version(&self) -> Program {
         self.call(&["--version"], Self::none())
-    }
-
-    /// The daemon, and its part in a swarm.
-    #[must_use]
-    pub fn info(&self) -> Program {
-        self.call(&["info", "--format", "{{json .}}"], Self::none())
-    }
-
-    /// This node, as the swarm sees it.
-    #[must_use]
-    pub fn this_node(&self) -> Program {
-        self.call(&["node", "inspect", "self"], Self::none())
-    }
-
-    /// The ids of a stack's services.
-    #[must_use]
-    pub fn services(&self, stack: &str) -> Program {
-        self.call(&["service", "ls", "--quiet", "--filter"], [of_stack(stack)])
-    }
-
-    /// The ids of all tasks, dead ones too, of these services.
-    #[must_use]
-    pub fn tasks(&self, services: &[String]) -> Program {
-        self.call(&["service", "ps", "--quiet", "--no-trunc"], services)
-    }
-
-    /// Services, tasks, volumes, images, containers: all of them, or an error.
-    #[must_use]
-    pub fn inspect(&self, kind: Kind, ids: &[String]) -> Program {
-        self.call(&["inspect", "--type", kind.as_str()], ids)
-    }
-
-    /// The ids of a stack's containers, those that ended too.
-    #[must_use]
-    pub fn containers(&self, stack: &str) -> Program {
-        self.call(&["ps", "--all", "--quiet", "--no-trunc", "--filter"], [of_stack(stack)])
-    }
-
-    /// The ids of all containers that mount the volume `name`, in whatever state.
-    #[must_use]
-    pub fn containers_with(&self, name: &str) -> Program {
-        self.call(&["ps", "--all", "--quiet", "--no-trunc", "--filter"], [format!("volume={name}")])
-    }
-
-    /// The names of a stack's networks.
-    #[must_use]
-    pub fn networks(&self, stack: &str) -> Program {
-        self.call(&["network", "ls", "--format", "{{.Name}}", "--filter"], [of_stack(stack)])
-    }
-
-    /// The names of a stack's volumes.
-    #[must_use]
-    pub fn volumes(&self, stack: &str) -> Program {
-        self.call(&["volume", "ls", "--quiet", "--filter"], [of_stack(stack)])
-    }
-
-    /// Ids and names of all secrets, a line each.
-    #[must_use]
-    pub fn secrets(&self) -> Program {
-        self.call(&["secret", "ls", "--format", "{{.ID}} {{.Name}}"], Self::none())
-    }
-
-    /// Ids and names of all configs, a line each.
-    #[must_use]
-    pub fn configs(&self) -> Program {
-        self.call(&["config", "ls", "--format", "{{.ID}} {{.Name}}"], Self::none())
     }
 
     /// What the compose files come to, with the variables that the call gets. Touches nothing.
@@ -213,37 +144,6 @@ impl Docker {
     }
 }
 
-fn of_stack(stack: &str) -> String {
-    format!("label={STACK_LABEL}={stack}")
-}
-
-/// What can be inspected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Services of the swarm.
-    Service,
-    /// Their tasks.
-    Task,
-    /// Volumes of this node.
-    Volume,
-    /// Images of this node.
-    Image,
-    /// Containers of this node.
-    Container,
-}
-
-impl Kind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Service => "service",
-            Self::Task => "task",
-            Self::Volume => "volume",
-            Self::Image => "image",
-            Self::Container => "container",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,21 +156,6 @@ mod tests {
         let size = [("size".to_owned(), "1g".to_owned())];
         let table = [
             (docker.version(), "docker --version"),
-            (docker.info(), "docker info --format {{json .}}"),
-            (docker.this_node(), "docker node inspect self"),
-            (docker.services("s"), "docker service ls --quiet --filter label=com.docker.stack.namespace=s"),
-            (docker.tasks(&ids), "docker service ps --quiet --no-trunc a b"),
-            (docker.inspect(Kind::Service, &ids), "docker inspect --type service a b"),
-            (docker.inspect(Kind::Task, &ids), "docker inspect --type task a b"),
-            (docker.inspect(Kind::Volume, &ids), "docker inspect --type volume a b"),
-            (docker.inspect(Kind::Image, &ids), "docker inspect --type image a b"),
-            (docker.inspect(Kind::Container, &ids), "docker inspect --type container a b"),
-            (docker.containers("s"), "docker ps --all --quiet --no-trunc --filter label=com.docker.stack.namespace=s"),
-            (docker.containers_with("v"), "docker ps --all --quiet --no-trunc --filter volume=v"),
-            (docker.networks("s"), "docker network ls --format {{.Name}} --filter label=com.docker.stack.namespace=s"),
-            (docker.volumes("s"), "docker volume ls --quiet --filter label=com.docker.stack.namespace=s"),
-            (docker.secrets(), "docker secret ls --format {{.ID}} {{.Name}}"),
-            (docker.configs(), "docker config ls --format {{.ID}} {{.Name}}"),
             (
                 docker.rendered(&["/r/a.yml".into(), "/r/b.yml".into()]),
                 "docker stack config --compose-file /r/a.yml --compose-file /r/b.yml",

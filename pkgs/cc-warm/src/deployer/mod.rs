@@ -4,6 +4,7 @@
 pub mod abra;
 pub mod abra_cli;
 pub mod compose;
+pub mod docker_api;
 pub mod docker_cli;
 pub mod dotenv;
 pub mod process;

@@ -13,7 +13,7 @@ use serde_json::Value;
 pub use self::convergence::convergence;
 pub use self::spec::is_of;
 
-/// `docker info`.
+/// The daemon.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Info {
@@ -46,7 +46,7 @@ pub struct SwarmInfo {
     pub error: String,
 }
 
-/// `docker node inspect`.
+/// A node of the swarm.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Node {
@@ -147,7 +147,7 @@ pub struct ContainerStatus {
     pub exit_code: i64,
 }
 
-/// `docker volume inspect`.
+/// A volume.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct VolumeInfo {
@@ -163,37 +163,21 @@ pub struct VolumeInfo {
     pub options: Option<BTreeMap<String, String>>,
 }
 
-/// `docker container inspect`, as far as it is of use.
+/// A container, in a list of them.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Container {
     /// Its id.
     pub id: String,
-    /// Its name, with a `/` before it.
-    pub name: String,
-    /// How it was made.
-    pub config: ContainerConfig,
-    /// How it is.
-    pub state: ContainerState,
-}
-
-/// How a container was made.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct ContainerConfig {
+    /// Its names, each with a `/` before it.
+    pub names: Vec<String>,
     /// Its labels.
     pub labels: Option<BTreeMap<String, String>>,
+    /// How it is: `created`, `running`, `paused`, `exited`, …
+    pub state: String,
 }
 
-/// How a container is.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct ContainerState {
-    /// `created`, `running`, `paused`, `exited`, …
-    pub status: String,
-}
-
-/// `docker image inspect`.
+/// An image.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Image {
@@ -231,10 +215,16 @@ impl Info {
 }
 
 impl Container {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.names.first().map_or(self.id.as_str(), |name| name.trim_start_matches('/'))
+    }
+
     /// Whether it has processes, or is about to lose them: one that ended uses nothing.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        matches!(self.state.status.as_str(), "running" | "paused" | "restarting" | "removing")
+        matches!(self.state.as_str(), "running" | "paused" | "restarting" | "removing")
     }
 }
 

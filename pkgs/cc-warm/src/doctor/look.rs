@@ -13,8 +13,8 @@ use crate::alert::Outbox;
 use crate::config::names::AppName;
 use crate::config::{App, Config, DeployerConfig, Warm};
 use crate::deployer::abra_cli::Abra;
+use crate::deployer::docker_api::Api;
 use crate::deployer::docker_cli::Docker;
-use crate::deployer::swarm::Info;
 use crate::deployer::{self, Convergence, Observed};
 use crate::health::probe;
 use crate::home;
@@ -101,22 +101,13 @@ fn swarm(state_dir: &Path) -> Swarm {
         abra: Some(version(Abra::version(Path::new("/")))),
         ..Swarm::default()
     };
-    swarm.info = Some(match docker.info().run() {
-        Err(error) => Err(error.to_string()),
-        Ok(output) => serde_json::from_slice::<Info>(&output.stdout)
-            .ok()
-            .filter(|info| !info.server_version.is_empty())
-            .ok_or_else(|| {
-                format!("docker does not answer: {}", Untrusted::from_bytes(&output.stderr, 500).terminal())
-            }),
-    });
+    let api = Api::default().patience(PATIENCE);
+    swarm.info = Some(api.info().map_err(|error| format!("{error:#}")));
     if let Some(Ok(info)) = &swarm.info {
+        swarm.node = api.node(&info.swarm.node_id).ok().flatten();
         swarm.volumes = Path::new(&info.docker_root_dir).join("volumes");
         let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
         swarm.one_file_system = device(&swarm.volumes).zip(device(state_dir)).map(|(volumes, state)| volumes == state);
-    }
-    if let Ok(output) = docker.this_node().run_ok() {
-        swarm.node = serde_json::from_slice::<Vec<_>>(&output.stdout).ok().and_then(|nodes| nodes.into_iter().next());
     }
     swarm
 }

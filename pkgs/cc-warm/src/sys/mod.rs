@@ -17,4 +17,5 @@ pub mod shutdown;
 pub mod signals;
 #[cfg(test)]
 pub(crate) mod test_server;
+pub mod unix_http;
 pub mod untrusted;

@@ -9,6 +9,7 @@ use super::AbraDeployer;
 use super::folder::{Mark, Needs, ServiceMark};
 use super::observe::says;
 use crate::deployer::compose::Compose;
+use crate::deployer::docker_api::Objects;
 use crate::deployer::swarm::{self, Service, Task};
 use crate::deployer::{DeployError, Release, dotenv};
 use crate::lock::AppLock;
@@ -120,8 +121,7 @@ impl AbraDeployer<'_> {
 
     /// The secrets and external configs of a release are those that it was prepared with, not others of the same name.
     fn must_be_the_same(&self, needs: &Needs) -> Result<(), DeployError> {
-        let lists =
-            [("secret", &needs.secrets, self.docker.secrets()), ("config", &needs.configs, self.docker.configs())];
+        let lists = [("secret", &needs.secrets, Objects::Secrets), ("config", &needs.configs, Objects::Configs)];
         for (what, wanted, list) in lists {
             if wanted.is_empty() {
                 continue;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use super::AbraDeployer;
 use super::folder::{Made, Needs};
 use crate::deployer::compose::Compose;
+use crate::deployer::docker_api::Objects;
 use crate::deployer::docker_cli::holding;
 use crate::deployer::{DeployError, Release, dotenv};
 use crate::lock::AppLock;
@@ -50,8 +51,8 @@ impl AbraDeployer<'_> {
         self.generate(&new, lock)?;
         let mut needs = Needs::of(&release.identity());
         needs.images = images;
-        needs.secrets = self.named(&compose.secrets(), self.docker.secrets(), "secret")?;
-        needs.configs = self.named(&compose.configs(), self.docker.configs(), "config")?;
+        needs.secrets = self.named(&compose.secrets(), Objects::Secrets, "secret")?;
+        needs.configs = self.named(&compose.configs(), Objects::Configs, "config")?;
         self.folder.write_needs(&needs.identity.clone(), &needs).map_err(DeployError::Failed)?;
         self.note_volumes()
     }
@@ -101,7 +102,7 @@ impl AbraDeployer<'_> {
     fn named(
         &self,
         wanted: &BTreeMap<String, String>,
-        list: Program,
+        list: Objects,
         what: &str,
     ) -> Result<BTreeMap<String, String>, DeployError> {
         if wanted.is_empty() {

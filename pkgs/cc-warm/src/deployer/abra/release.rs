@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::AbraDeployer;
 use super::folder::{self, Mark, Needs, ServiceMark};
 use crate::deployer::compose::{self, Compose};
+use crate::deployer::docker_api::Objects;
 use crate::deployer::swarm::Service;
 use crate::deployer::{DeployError, Known, Release, Rendering, dotenv};
 use crate::identity::{EnvDigest, Identity};
@@ -97,7 +98,7 @@ impl AbraDeployer<'_> {
             return Ok((new, lost));
         }
         let stack = self.stack_name()?;
-        let there = self.objects(self.docker.secrets())?;
+        let there = self.objects(Objects::Secrets)?;
         let has_data = !self.volumes_now()?.is_empty();
         let text = self.laid().map_err(DeployError::Failed)?.unwrap_or_default();
         let in_use: BTreeSet<String> =

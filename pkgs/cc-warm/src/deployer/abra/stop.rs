@@ -36,8 +36,7 @@ impl AbraDeployer<'_> {
         }
         let stack = self.stack_name()?;
         let containers = self.containers_now()?;
-        let running: Vec<String> =
-            containers.iter().filter(|c| c.state.status == "running").map(|c| c.id.clone()).collect();
+        let running: Vec<String> = containers.iter().filter(|c| c.state == "running").map(|c| c.id.clone()).collect();
         let endings = self.docker.wait(&running, deadline.left());
         let ended = std::thread::scope(|scope| {
             // Once they are gone, nobody knows any more how they ended.
@@ -91,9 +90,10 @@ impl AbraDeployer<'_> {
         let mut left: Vec<String> = Vec::new();
         left.extend(self.services_now()?.iter().map(|service| format!("{SERVICE}{}", service.name())));
         for container in self.containers_now()? {
-            left.push(format!("container {} ({})", container.name.trim_start_matches('/'), container.state.status));
+            left.push(format!("container {} ({})", container.name(), container.state));
         }
-        left.extend(self.lines(self.docker.networks(&stack))?.into_iter().map(|name| format!("network {name}")));
+        let networks = self.api.networks(&stack).map_err(DeployError::NotReady)?;
+        left.extend(networks.into_iter().map(|name| format!("network {name}")));
         Ok(left)
     }
 
@@ -105,10 +105,9 @@ impl AbraDeployer<'_> {
         let mut data: Vec<PathBuf> = Vec::new();
         for volume in self.volumes_now()? {
             for container in self.containers_with(&volume.name)? {
-                if container.is_alive() && contained.insert(container.id) {
-                    let name = container.name.trim_start_matches('/').to_owned();
-                    let status = &container.state.status;
-                    strangers.push(format!("container {name} ({status}), which mounts {}", volume.name));
+                if container.is_alive() && contained.insert(container.id.clone()) {
+                    let (name, state) = (container.name(), &container.state);
+                    strangers.push(format!("container {name} ({state}), which mounts {}", volume.name));
                 }
             }
             data.push(PathBuf::from(volume.mountpoint));

@@ -73,9 +73,9 @@ impl AbraDeployer<'_> {
             }
             why.extend(unsuitable(volume).map(|what| format!("the volume `{}`: {what}", volume.name)));
             for container in self.containers_with(&volume.name)? {
-                let labels = container.config.labels.unwrap_or_default();
-                if container.state.status != "exited" && labels.get(STACK_LABEL) != Some(&stack) {
-                    let name = container.name.trim_start_matches('/');
+                let own = container.labels.as_ref().and_then(|labels| labels.get(STACK_LABEL)) == Some(&stack);
+                if container.state != "exited" && !own {
+                    let name = container.name();
                     why.insert(format!(
                         "the volume `{}` is mounted by `{name}`, which is not of this stack",
                         volume.name
