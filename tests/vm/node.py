@@ -43,8 +43,8 @@ def before_the_first_state(machine, scratch):
 def sources_of_the_first_state():
     """What decides what `before_the_first_state` and the set-up make of a machine."""
     programs = [TESTS / "programs" / name for name in ("abra", "demo-server", "alert-receiver")]
-    code = [inspect.getsource(part) for part in (before_the_first_state, qemu.Qemu)]
-    return [*programs, *code, TOKEN, ALERT_RECEIVER, TESTS / "nixos/scripts/set-up.py"]
+    code = [inspect.getsource(part) for part in (before_the_first_state, qemu.Qemu.__init__)]
+    return [*programs, *code, *qemu.PROCESSOR[qemu.accelerator()], TOKEN, ALERT_RECEIVER, TESTS / "nixos/scripts/set-up.py"]
 
 
 def before_the_second_state(machine, cc_warm, configurations):

@@ -147,7 +147,9 @@ class Qemu:
                 self.process.kill()
         self.process.wait(timeout=60)
         self.shell.close()
-        self.monitor.close()
+        # What it was last told may still be to be written, and nobody reads it.
+        with contextlib.suppress(OSError):
+            self.monitor.close()
         self.log.close()
 
 

@@ -112,7 +112,10 @@ def run_all(names, make, jobs, report):
                 name = waiting.get_nowait()
             except queue.Empty:
                 return
-            result = make(name).run()
+            try:
+                result = make(name).run()
+            except Exception:  # Of the driver's own: a test that could not be run has not passed.
+                result = Result(name, 0, traceback.format_exc())
             with lock:
                 results.append(result)
                 report(result)

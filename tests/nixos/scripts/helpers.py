@@ -44,10 +44,17 @@ def update(app):
 
 def wait_for_end(unit, timeout=900):
     """Waits until a oneshot unit has ended; returns how (`inactive` or `failed`)."""
-    # Not in a loop of systemctl: an emulated machine would be busy with that alone.
-    ended = f"systemctl show --value --property=ActiveState,Job {unit} | paste -sd ' ' | grep -Eqx ' ?(inactive|failed) ?'"
-    process = f"$(systemctl show --value --property=MainPID {unit})"
-    machine.wait_until_succeeds(f"{ended} || {{ tail --pid={process} -f /dev/null; {ended}; }}", timeout=timeout)
+    # Between two looks, its process is waited for: an emulated machine would be busy with looking alone.
+    look = f"systemctl show --value --property=ActiveState,Job {unit} | paste -sd ' '"
+    machine.wait_until_succeeds(
+        f"""
+        {look} | grep -Eqx ' ?(inactive|failed) ?' && exit 0
+        pid=$(systemctl show --value --property=MainPID {unit})
+        [ "$pid" = 0 ] || tail --pid=$pid -f /dev/null
+        exit 1
+        """,
+        timeout=timeout,
+    )
     return machine.get_unit_property(unit, "ActiveState")
 
 

@@ -20,7 +20,8 @@ def compose(app, version, format, broken, extra):
         "deploy": {
             "labels": [f"coop-cloud.${{STACK_NAME}}.version={version}"],
             "update_config": {"order": "stop-first"},
-            "restart_policy": {"delay": "1s"},
+            # cc-warm gives an app up when three of its tasks have failed, and 45 s are over.
+            "restart_policy": {"delay": "14s"},
         },
         "stop_grace_period": "5s",
     }
