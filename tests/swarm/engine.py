@@ -12,6 +12,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 IMAGE = "cc-warm-demo"
+# Set in the network of our own.
+OWN = "CC_WARM_TEST_NETWORK"
 
 
 def skip(why):
@@ -70,16 +72,28 @@ class Daemon:
                 self.process.wait()
 
 
-def need(folder):
-    """Gives the daemon that was started, or None where one runs."""
+def enter():
+    """Whether a docker with a swarm runs here. Else all begins anew in a network of its own, where no other docker's ports
+    are in the way."""
     for program in ("docker", "git", "busybox"):
         if not shutil.which(program):
             skip(f"needs {program}")
+    if os.environ.get(OWN):
+        subprocess.run(["busybox", "ifconfig", "lo", "127.0.0.1", "up"], check=True)
+        return False
     running = info()
     if running and running["Swarm"]["LocalNodeState"] == "active":
-        return None
-    if os.getuid() != 0 or not shutil.which("dockerd"):
+        return True
+    if os.getuid() != 0 or not shutil.which("dockerd") or not shutil.which("unshare"):
         skip("no docker with a swarm runs here, and none can be started")
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0:
+        skip("no docker with a swarm runs here, and none can have a network of its own")
+    os.environ[OWN] = "1"
+    os.execvp("unshare", ["unshare", "--net", "--", sys.executable, *sys.argv])
+
+
+def start(folder):
+    """A daemon of our own, with a swarm."""
     daemon = Daemon(folder)
     why = daemon.start()
     if why:

@@ -150,8 +150,8 @@ fn up(path: &Path) -> &Path {
 fn told(copy: Duration, verified: Duration, total: Duration, taken_over: u64, reflinked: u64) -> Value {
     json!({
         "copy": copy.as_secs_f64(),
-        "verify": (verified - copy).as_secs_f64(),
-        "sync": (total - verified).as_secs_f64(),
+        "verify": verified.saturating_sub(copy).as_secs_f64(),
+        "sync": total.saturating_sub(verified).as_secs_f64(),
         "total": total.as_secs_f64(),
         "taken_over": taken_over,
         "reflinked": reflinked,

@@ -14,17 +14,26 @@ pub fn check(dirs: &Dirs) -> Result<()> {
         return Ok(());
     }
     let mut running = process::running_from(dirs);
-    running.extend(abra::running_from(dirs));
-    if running.is_empty() {
+    let on_swarm = abra::running_from(dirs);
+    if running.is_empty() && on_swarm.is_empty() {
         return Ok(());
     }
+    let lost = (!on_swarm.is_empty()).then(|| {
+        let names = abra::pins(dirs);
+        format!("if it is lost for good: docker image rm $(docker image ls --format '{{{{.Repository}}}}:{{{{.Tag}}}}' '{names}*')")
+    });
+    running.extend(on_swarm);
     let (root, apps) = (dirs.root().display(), running.join("`, `"));
-    Err(Problem::new(format!(
+    let problem = Problem::new(format!(
         "the state folder `{root}` is empty, but `{apps}` runs from it: its file system is not mounted; nothing was done"
     ))
     .exit(Exit::Refused)
     .hint(format!("findmnt --target {root}"))
-    .hint("mount it, and run the same command again")
+    .hint("mount it, and run the same command again");
+    Err(match lost {
+        Some(lost) => problem.hint(lost),
+        None => problem,
+    }
     .into())
 }
 

@@ -80,7 +80,8 @@ pub struct AbraDeployer<'a> {
 }
 
 /// What the names begin with that keep images for the apps of one state folder. They say, too, that there were any.
-fn pins(dirs: &Dirs) -> String {
+#[must_use]
+pub fn pins(dirs: &Dirs) -> String {
     let digest = blake3::hash(dirs.root().as_os_str().as_encoded_bytes()).to_hex();
     format!("cc-warm.invalid/{}/", &digest[..12])
 }
@@ -300,12 +301,15 @@ impl Deployer for AbraDeployer<'_> {
         self.forget_all_but(releases)
     }
 
-    fn env_to_keep(&self, identity: &Identity) -> Result<Option<Vec<u8>>, DeployError> {
-        self.kept_env(&identity.env).map(|text| Some(text.into_bytes())).map_err(DeployError::Failed)
+    fn env_to_keep(&self, identity: &Identity) -> Result<Vec<u8>, DeployError> {
+        self.kept_env(&identity.env).map(String::into_bytes).map_err(DeployError::Failed)
     }
 
     fn take_env_back(&self, identity: &Identity, bytes: &[u8]) -> Result<(), DeployError> {
         let take = || -> Result<()> {
+            if self.kept_env(&identity.env).is_ok() {
+                return Ok(());
+            }
             let text = std::str::from_utf8(bytes).context("an `.env` that is not UTF-8")?;
             ensure!(dotenv::effective(text).digest() == identity.env, "it is not the environment of {identity}");
             self.keep_env(text).map(drop)

@@ -221,13 +221,12 @@ pub trait Deployer {
     /// Undeploys, keeping the volumes. Returns when nothing of the app is left, or fails at `deadline`.
     fn stop(&self, lock: &AppLock, deadline: Deadline) -> Result<Stopped, DeployError>;
 
-    /// What to keep beside the data of `identity` so that its environment is not lost with this host's state: the bytes
-    /// of its `.env`, which holds secrets. `None`: nothing.
-    fn env_to_keep(&self, _identity: &Identity) -> Result<Option<Vec<u8>>, DeployError> {
-        Ok(None)
+    /// What a snapshot of the data of `identity` keeps beside it: its environment, which holds secrets.
+    fn env_to_keep(&self, identity: &Identity) -> Result<Vec<u8>, DeployError> {
+        serde_json::to_vec_pretty(&self.prepared(identity)?.env).map_err(DeployError::failed)
     }
 
-    /// Takes what [`Deployer::env_to_keep`] gave for `identity` back, so that it is [prepared](Deployer::prepared) again.
+    /// Takes back what [`Deployer::env_to_keep`] gave for `identity`, where this host has lost it since.
     fn take_env_back(&self, _identity: &Identity, _bytes: &[u8]) -> Result<(), DeployError> {
         Ok(())
     }

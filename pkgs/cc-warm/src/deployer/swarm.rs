@@ -230,6 +230,14 @@ impl Info {
     }
 }
 
+impl Container {
+    /// Whether it has processes, or is about to lose them: one that ended uses nothing.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        matches!(self.state.status.as_str(), "running" | "paused" | "restarting" | "removing")
+    }
+}
+
 impl Service {
     /// Its name.
     #[must_use]

@@ -15,6 +15,11 @@ use crate::sys::{durable, fault};
 const TARGET: &str = "refs/cc-warm/target";
 
 impl Mirror {
+    /// Keeps `commit`, whose tag might vanish. Where it is kept already, nobody who holds the mirror is waited for.
+    pub fn ensure_pinned(&self, commit: &CommitId) -> Result<()> {
+        if self.pins().is_ok_and(|pins| pins.contains(commit)) { Ok(()) } else { self.pin(commit) }
+    }
+
     /// Makes `dir` a work tree of exactly `commit`, with the mirror's tags: nothing unstaged, nothing untracked, HEAD
     /// detached. What was there before goes; a repository that cannot be used is made anew.
     pub fn check_out(&self, commit: &CommitId, dir: &Path) -> Result<()> {
@@ -49,8 +54,7 @@ impl Mirror {
             durable::replace(&trusted, &wanted)?;
         }
         let mirror = self.dir().to_str().context("a path that is not UTF-8")?.to_owned();
-        // Kept or not, it is there; a tag of it might not be any more.
-        self.pin(commit)?;
+        self.ensure_pinned(commit)?;
         Git::in_work_tree(dir, "fetch", &Reach::Path(trusted))
             .words(&["--quiet", "--force", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-gc"])
             .words(&["--no-recurse-submodules", "--update-head-ok"])

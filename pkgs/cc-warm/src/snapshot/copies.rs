@@ -27,7 +27,6 @@ use super::store::{Store, helper};
 use super::take::{self, Changed, Take};
 use super::tree::Flush;
 use super::verify::{self, Check};
-use crate::identity::Env;
 use crate::sys::signals::Interrupt;
 use crate::sys::{durable, fault, procfs, random};
 
@@ -137,7 +136,7 @@ pub struct Order<'a> {
     /// What it is of.
     pub tag: &'a Tag,
     /// What the app ran with.
-    pub env: &'a Env,
+    pub env: &'a [u8],
     /// What was copied while the app ran.
     pub staged: Option<Staged>,
 }

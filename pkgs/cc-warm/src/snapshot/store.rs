@@ -15,9 +15,11 @@ use super::generations::Generations;
 use super::record::{MANIFEST, Snapshot, SnapshotId, Volume};
 use super::trash;
 use crate::config::names::AppName;
-use crate::identity::Env;
 use crate::sys::dirs::Dirs;
 use crate::sys::{durable, fault};
+
+/// The file with the environment, beside the manifest.
+const ENV: &str = "env";
 
 /// In a snapshot's folder, if something is wrong with it.
 const DAMAGED: &str = "damaged.json";
@@ -75,6 +77,11 @@ impl Store {
     #[must_use]
     pub fn folder(&self, id: &SnapshotId) -> PathBuf {
         self.dir.join(id.as_str())
+    }
+
+    /// What was kept of the environment of the snapshot `id`.
+    pub fn env(&self, id: &SnapshotId) -> Result<Option<Vec<u8>>> {
+        durable::read(&self.folder(id).join(ENV))
     }
 
     /// The snapshot `id`; an error if it is damaged or of a newer program.
@@ -168,8 +175,8 @@ impl Store {
     }
 
     /// Ends it: `new` is filled and synced; with its manifest it gets its name.
-    pub(super) fn complete(&self, new: &Path, snapshot: &Snapshot, env: &Env) -> Result<()> {
-        durable::replace_json(&new.join("env"), env)?;
+    pub(super) fn complete(&self, new: &Path, snapshot: &Snapshot, env: &[u8]) -> Result<()> {
+        durable::replace(&new.join(ENV), env)?;
         durable::replace_json(&new.join(MANIFEST), snapshot)?;
         fault::point("snapshot.take.described")?;
         durable::rename(new, &self.folder(&snapshot.id))?;

@@ -12,7 +12,6 @@ use super::store::{Role, Store};
 use super::tidy::Rules;
 use super::{exchange, garbage};
 use crate::config::duration::Span;
-use crate::identity::Env;
 use crate::sys::dirs::Dirs;
 use crate::sys::signals::Interrupt;
 use crate::update::saga::samples;
@@ -83,8 +82,8 @@ fn work() -> Work<'static> {
 }
 
 fn take(place: &Place, id: &str, tag: &Tag) -> anyhow::Result<(Snapshot, Spent)> {
-    let (id, env) = (SnapshotId::new(id), Env::default());
-    place.store.take(&Order { id: &id, volumes: &place.volumes, tag, env: &env, staged: None }, work())
+    let id = SnapshotId::new(id);
+    place.store.take(&Order { id: &id, volumes: &place.volumes, tag, env: b"A=1", staged: None }, work())
 }
 
 const CONTENT: Depth = Depth { content: true, rate: None };
@@ -348,8 +347,8 @@ fn what_was_copied_while_the_app_ran_is_not_copied_again_and_is_no_snapshot() {
     assert_eq!(place.ids(), "");
     fs::write(data.join("file"), "written meanwhile").unwrap();
     let tag = Tag { operation: "op".to_owned(), ..place.take("earlier").tag };
-    let (id, env) = (SnapshotId::new("one"), Env::default());
-    let order = Order { id: &id, volumes: &place.volumes, tag: &tag, env: &env, staged: Some(staged) };
+    let id = SnapshotId::new("one");
+    let order = Order { id: &id, volumes: &place.volumes, tag: &tag, env: b"A=1", staged: Some(staged) };
     let (one, _) = place.store.take(&order, work()).unwrap();
     assert_eq!(text(&place.store.folder(&one.id).join("volumes/a/file")), "written meanwhile");
     place.store.promote(&one.id, at(0)).unwrap();

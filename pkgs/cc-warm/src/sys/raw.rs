@@ -84,6 +84,9 @@ impl Mapped {
     }
 
     /// Stores `byte` at `offset`.
+    ///
+    /// # Panics
+    /// If that lies behind the page.
     pub fn store(&mut self, offset: usize, byte: u8) {
         assert!(offset < Self::LENGTH);
         // SAFETY: within the map, which lives as long as this does; nobody has a reference into it.

@@ -103,7 +103,7 @@ impl Operation<'_> {
             operation: self.id().to_owned(),
             unclean: stopped == Stopped::Killed,
         };
-        let env = self.deployer.prepared(&tag.identity).map_err(Setback::from)?.env;
+        let env = self.deployer.env_to_keep(&tag.identity).map_err(Setback::from)?;
         let order = Order { id, volumes: &volumes, tag: &tag, env: &env, staged: self.staged.take() };
         let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt };
         let (snapshot, spent) = self

@@ -133,6 +133,9 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
     if let Observed::Present(_) = observed {
         running(app, &observed)?;
     }
+    if let Some(env) = store.env(&chosen.id)? {
+        deployer.take_env_back(&chosen.tag.identity, &env)?;
+    }
     let release = deployer.prepared(&chosen.tag.identity).map_err(anyhow::Error::from).map_err(|error| {
         Problem::new(format!("{} of app `{}` cannot be deployed; nothing was touched", chosen.tag.identity, app.name))
             .because(error)

@@ -308,16 +308,16 @@ impl Run<'_> {
         }
     }
 
-    /// Why a snapshot does not fit, if one is needed.
+    fn store(&self) -> Store {
+        Store::new(&self.context.host.dirs, &self.app.name)
+    }
+
+    /// What a snapshot of a stateful app would take.
     fn preflight(&self) -> Result<Option<Preflight>> {
         if !self.app.stateful {
             return Ok(None);
         }
         self.store().preflight(&self.deployer.volumes()?, self.context.host.reserve).map(Some)
-    }
-
-    fn store(&self) -> Store {
-        Store::new(&self.context.host.dirs, &self.app.name)
     }
 
     /// Keeps the target's commit, so that it can be gone back to even when its tag is gone.
@@ -332,7 +332,7 @@ impl Run<'_> {
         continuity: Option<Continuity>,
         staged: Option<Staged>,
     ) -> Result<Outcome> {
-        let store = Store::new(&self.context.host.dirs, &self.app.name);
+        let store = self.store();
         Start {
             context: self.context,
             app: self.app,

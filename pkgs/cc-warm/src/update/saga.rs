@@ -211,7 +211,7 @@ pub struct IllegalEvent {
 
 /// All that the events so far say: the fold of the journal.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact that one event states")]
+#[expect(clippy::struct_excessive_bools, reason = "each is one fact that an event established")]
 pub struct Progress {
     /// The first record.
     pub begun: Begun,

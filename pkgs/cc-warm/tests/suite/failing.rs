@@ -31,7 +31,7 @@ fn occurrences(scenario: Scenario, wanted: &[&str]) -> Vec<String> {
 fn matrix(scenario: Scenario, kinds: &[&str], action: &str) {
     let rules = occurrences(scenario, kinds);
     assert!(rules.len() > 4, "{scenario:?} passes only {rules:?}");
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build().unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
     let failures: Vec<String> = pool.install(|| {
         rules
             .par_iter()
@@ -40,6 +40,7 @@ fn matrix(scenario: Scenario, kinds: &[&str], action: &str) {
                 let rules = format!("{rule}={action}{}", second(index));
                 std::panic::catch_unwind(|| fail_and_settle(scenario, &rules, action)).err().map(|panic| {
                     let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                    eprintln!("{scenario:?} with {rules} failed");
                     format!("{scenario:?} with {rules}:\n{text}")
                 })
             })
@@ -60,6 +61,8 @@ fn second(index: usize) -> &'static str {
 
 fn fail_and_settle(scenario: Scenario, rules: &str, action: &str) {
     let fixture = scenario.prepare();
+    // A busy machine is no reason for the prior version to count as unhealthy.
+    fixture.configure_deadline("5s");
     let said = fixture.run_with_fault(rules, scenario.command());
     let codes = [Some(0), Some(1), Some(11), Some(12), Some(14)];
     assert!(said.code.is_none() == (action == "kill") || codes.contains(&said.code), "{}", said.text);

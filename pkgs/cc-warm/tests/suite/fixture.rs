@@ -42,16 +42,22 @@ impl Fixture {
     pub(crate) fn empty() -> Self {
         let dir = tempfile::Builder::new().prefix("cc-warm-sandbox-").tempdir().unwrap();
         let sandbox = Sandbox::new(dir.path(), &cargo_bin("cc-warm")).unwrap();
+        let fixture = Self { sandbox, _dir: dir };
         // Hundreds of sandboxes wait for an app to be well, or not to be.
-        sandbox
+        fixture.configure_deadline("2s");
+        fixture
+    }
+
+    /// The usual configuration, with so much time to be healthy.
+    pub(crate) fn configure_deadline(&self, deadline: &str) {
+        self.sandbox
             .configure(|config| {
                 let health = &mut config["apps"][APP]["health"];
                 health["interval"] = "50ms".into();
                 health["soak"] = "200ms".into();
-                health["deadline"] = "2s".into();
+                health["deadline"] = deadline.into();
             })
             .unwrap();
-        Self { sandbox, _dir: dir }
     }
 
     /// The sandbox, with `1.0.0+1` deployed and [`NOTES`] written.

@@ -10,6 +10,7 @@ mod fixture;
 mod json;
 mod policy;
 mod process;
+mod receiver;
 mod recipe;
 mod repository;
 mod rules;

@@ -24,7 +24,8 @@ impl AbraDeployer<'_> {
         let identity = release.identity();
         let needs = self.needs(release)?;
         self.must_be_the_same(&needs)?;
-        self.set_up(release).map_err(DeployError::Failed)?;
+        // What goes wrong on our own disk is no fact about the app.
+        self.set_up(release).map_err(DeployError::NotReady)?;
         let compose = self.compose(release)?;
         self.name_images(&needs)?;
         let running = self.services_now()?;
@@ -33,18 +34,18 @@ impl AbraDeployer<'_> {
         let record = self.folder.read_record().map_err(DeployError::Failed)?;
         let from = record.is_still(&running).map(|mark| mark.identity.clone());
         let at = self.clock.now();
+        let text = self.kept_env(&release.env.digest()).map_err(DeployError::Failed)?;
         let announce = || -> Result<()> {
             // The version in it stays what it is until the new one is there.
-            let text = self.kept_env(&release.env.digest())?;
             let now = self.env_text()?.unwrap_or_default();
             self.set_aside(&now)?;
             let mut record = record;
             record.under_way = Some(identity.clone());
             self.folder.write_record(&record)?;
-            self.write_env(&dotenv::with_version_of(&text, &self.app.recipe, &now))?;
-            Ok(fault::point("abra.deploy")?)
+            self.write_env(&dotenv::with_version_of(&text, &self.app.recipe, &now))
         };
-        announce().map_err(DeployError::Failed)?;
+        announce().map_err(DeployError::NotReady)?;
+        fault::point("abra.deploy").map_err(DeployError::failed)?;
         let said = self.act(self.abra.deploy(self.domain()), lock);
         fault::point("abra.deployed").map_err(DeployError::failed)?;
         let services = self.services_now()?;
@@ -69,7 +70,7 @@ impl AbraDeployer<'_> {
             record.under_way = None;
             self.folder.write_record(&record)
         };
-        write().map_err(DeployError::Failed)
+        write().map_err(DeployError::NotReady)
     }
 
     fn needs(&self, release: &Release) -> Result<Needs, DeployError> {

@@ -151,7 +151,7 @@ impl AbraDeployer<'_> {
         let find = || -> Result<Release> {
             let text = self.kept_env(&identity.env)?;
             self.mirror
-                .pin(&identity.commit)
+                .ensure_pinned(&identity.commit)
                 .with_context(|| format!("the recipe's mirror does not have commit {}", identity.commit.short()))?;
             Ok(Release {
                 version: identity.version.clone(),

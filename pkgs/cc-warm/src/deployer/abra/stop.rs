@@ -19,11 +19,19 @@ const PAUSE: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The exit code of a container that had to be killed.
 const KILLED: &str = "137";
+/// How a service is named among what is left.
+const SERVICE: &str = "service ";
 
 impl AbraDeployer<'_> {
     pub(super) fn take_down(&self, lock: &AppLock, deadline: Deadline) -> Result<Stopped, DeployError> {
         self.ready()?;
+        let forget = || {
+            let mut record = self.folder.read_record()?;
+            let known = record.under_way.take().is_some();
+            if known { self.folder.write_record(&record) } else { Ok(()) }
+        };
         if self.left()?.is_empty() {
+            forget().map_err(DeployError::NotReady)?;
             return Ok(Stopped::WasDown);
         }
         let stack = self.stack_name()?;
@@ -38,6 +46,8 @@ impl AbraDeployer<'_> {
             let endings = waiting.and_then(|waiting| waiting.join().ok()).and_then(Result::ok);
             removed.map(|()| endings)
         })?;
+        // Nothing is under way any more that could be told by its label alone.
+        forget().map_err(DeployError::NotReady)?;
         let Some(ended) = ended else { return Ok(Stopped::WasDown) };
         let codes = String::from_utf8_lossy(&ended.stdout).into_owned();
         let killed = codes.lines().any(|code| code.trim() == KILLED);
@@ -63,7 +73,7 @@ impl AbraDeployer<'_> {
             if deadline.is_over() {
                 return Err(DeployError::Failed(anyhow!("it was undeployed, but this is left: {}", left.join(", "))));
             }
-            let has_services = !self.services_now()?.is_empty();
+            let has_services = left.iter().any(|what| what.starts_with(SERVICE));
             if (first && has_services) || again.elapsed() > PATIENCE {
                 if let Err(error) = self.act(self.docker.remove_stack(stack), lock) {
                     tracing::warn!(app = %self.app.name, "docker did not remove the stack: {error:#}");
@@ -79,7 +89,7 @@ impl AbraDeployer<'_> {
     pub(super) fn left(&self) -> Result<Vec<String>, DeployError> {
         let stack = self.stack_name()?;
         let mut left: Vec<String> = Vec::new();
-        left.extend(self.services_now()?.iter().map(|service| format!("service {}", service.name())));
+        left.extend(self.services_now()?.iter().map(|service| format!("{SERVICE}{}", service.name())));
         let mut seen = BTreeSet::new();
         for container in self.containers_now()? {
             left.push(format!("container {} ({})", container.name.trim_start_matches('/'), container.state.status));
@@ -89,7 +99,7 @@ impl AbraDeployer<'_> {
         let mut data: Vec<PathBuf> = Vec::new();
         for volume in self.volumes_now()? {
             for container in self.containers_with(&volume.name)? {
-                if seen.insert(container.id) {
+                if container.is_alive() && seen.insert(container.id) {
                     let name = container.name.trim_start_matches('/').to_owned();
                     left.push(format!("container {name} ({}), which mounts {}", container.state.status, volume.name));
                 }

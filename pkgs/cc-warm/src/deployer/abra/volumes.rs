@@ -74,7 +74,7 @@ impl AbraDeployer<'_> {
             why.extend(unsuitable(volume).map(|what| format!("the volume `{}`: {what}", volume.name)));
             for container in self.containers_with(&volume.name)? {
                 let labels = container.config.labels.unwrap_or_default();
-                if labels.get(STACK_LABEL) != Some(&stack) {
+                if container.state.status != "exited" && labels.get(STACK_LABEL) != Some(&stack) {
                     let name = container.name.trim_start_matches('/');
                     why.insert(format!(
                         "the volume `{}` is mounted by `{name}`, which is not of this stack",
