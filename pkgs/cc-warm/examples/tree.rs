@@ -143,7 +143,7 @@ fn finish<'a>(
     if check {
         verify(&order, &(), &interrupt)?;
     }
-    let verifying = begin.elapsed() - copying;
+    let verifying = begin.elapsed().saturating_sub(copying);
     let syncing = if sync { flush.finish()? } else { std::time::Duration::ZERO };
     Ok(json!({
         "seconds": begin.elapsed().as_secs_f64(),

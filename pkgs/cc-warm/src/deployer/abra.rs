@@ -276,6 +276,11 @@ impl Deployer for AbraDeployer<'_> {
         self.left()
     }
 
+    fn outsiders(&self) -> Result<Vec<String>, DeployError> {
+        self.ready()?;
+        self.strangers()
+    }
+
     fn deploy(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError> {
         self.bring_up(release, lock)
     }

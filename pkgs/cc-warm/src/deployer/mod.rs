@@ -231,8 +231,11 @@ pub trait Deployer {
         Ok(())
     }
 
-    /// What of the app still exists: services, containers, processes, users of its volumes. Empty means gone.
+    /// What of the app still exists: services, containers, processes. Empty means that it is down.
     fn remains(&self) -> Result<Vec<String>, DeployError>;
+
+    /// Who uses the app's volumes now and is not of the app, in words: somebody's shell, a backup.
+    fn outsiders(&self) -> Result<Vec<String>, DeployError>;
 
     /// Deploys a prepared release. Returns once it is under way; [`Deployer::observe`] tells how it goes.
     fn deploy(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError>;

@@ -1,9 +1,11 @@
 //! What a person reads, and what it comes to.
 
+use std::path::PathBuf;
+
 use insta::assert_snapshot;
 
 use super::*;
-use crate::deployer::swarm::{NodeStatus, SwarmInfo};
+use crate::deployer::swarm::{Info, Node, NodeStatus, SwarmInfo};
 
 fn now() -> Timestamp {
     "2026-03-06T03:40:00Z".parse().unwrap()

@@ -150,7 +150,7 @@ fn work(
         idle: Condvar::new(),
         written: AtomicU64::new(0),
     });
-    if order.size >= LARGE {
+    if file.is_shared() {
         let helpers: Arc<dyn Assist> = Arc::<File>::clone(&file);
         crew.call(Arc::clone(&helpers));
         file.assist(buffer);
@@ -213,11 +213,18 @@ impl Assist for File {
             state.failed.get_or_insert(error);
         }
         drop(state);
-        self.idle.notify_all();
+        if self.is_shared() {
+            self.idle.notify_all();
+        }
     }
 }
 
 impl File {
+    /// Whether others were asked to assist.
+    fn is_shared(&self) -> bool {
+        self.order.size >= LARGE
+    }
+
     /// Where the next span with data in it begins.
     fn claim(&self) -> io::Result<Option<u64>> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);

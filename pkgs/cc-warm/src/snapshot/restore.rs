@@ -264,9 +264,12 @@ impl<'s> Walk<'s> {
 
     fn enter(&mut self, entry: Entry) -> Result<()> {
         let maker = &self.shared.maker;
+        maker.meter.add_entry();
+        // What a folder without flags and project hands down is nothing, whatever lies above it.
+        let hands_down = entry.flags != 0 || entry.project != 0;
         let Some((_, up, inherits)) = self.levels.last() else {
             maker.begin_folder(&entry, &*self.target.dir()?, true)?;
-            self.levels.push((entry, Arc::default(), true));
+            self.levels.push((entry, Arc::default(), hands_down));
             return Ok(());
         };
         let (node, inherits) = (Node::below(up, &entry.name), *inherits);
@@ -284,9 +287,7 @@ impl<'s> Walk<'s> {
         if let Some(live) = &mut self.live {
             live.enter(&name)?;
         }
-        maker.meter.add_entry();
-        let inherits = inherits || entry.flags != 0 || entry.project != 0;
-        self.levels.push((entry, node, inherits));
+        self.levels.push((entry, node, hands_down));
         Ok(())
     }
 

@@ -219,7 +219,7 @@ impl<'s> Walk<'s> {
             source,
             target,
             node: Arc::clone(&node),
-            inherits: entry.flags != 0 || entry.project != 0 || inherits,
+            inherits: entry.flags != 0 || entry.project != 0,
             predecessor: None,
         };
         if let Some(old) = &mut self.old {

@@ -112,6 +112,14 @@ impl Place {
         place
     }
 
+    /// In memory, if that can be, for what makes many entries or syncs often.
+    pub(crate) fn in_memory() -> Self {
+        let Ok(temporary) = tempfile::tempdir_in("/dev/shm") else { return Self::new() };
+        let place = Self { dir: temporary.path().to_owned(), _temporary: Some(temporary) };
+        fs::create_dir(place.source()).unwrap();
+        place
+    }
+
     /// In a folder that somebody else made.
     pub(crate) fn at(dir: &Path) -> Self {
         let place = Self { dir: dir.to_owned(), _temporary: None };

@@ -83,9 +83,7 @@ fn reads_and_writes_nothing_outside_and_is_not_blocked() {
 
 #[test]
 fn what_is_swapped_for_a_symlink_while_it_is_copied_leads_nowhere() {
-    // In memory, if that can be: a staging copy begins by a sync.
-    let memory = tempfile::tempdir_in("/dev/shm");
-    let place = memory.as_ref().map_or_else(|_| Place::new(), |dir| Place::at(dir.path()));
+    let place = Place::in_memory();
     fs::write(place.path("secret"), "secret").unwrap();
     fs::create_dir(place.path("outside")).unwrap();
     fs::write(place.path("outside/inner"), "secret").unwrap();
@@ -274,7 +272,7 @@ fn digests_that_were_not_taken_are_taken_later() {
 
 #[test]
 fn a_tree_4000_deep_is_copied_verified_and_restored() {
-    let place = Place::new();
+    let place = Place::in_memory();
     {
         let root = Root::open(&place.source()).unwrap();
         let mut descent = Descent::new(&root).unwrap();

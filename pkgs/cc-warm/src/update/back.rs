@@ -87,6 +87,7 @@ impl Operation<'_> {
     fn restore(&mut self) -> Result<(), Setback> {
         self.must_be_ours()?;
         self.stop()?;
+        self.must_be_gone_to_restore()?;
         let since = Instant::now();
         let restored = self.restore_volumes();
         self.watch.add(since.elapsed(), |parts| &mut parts.restore);
@@ -123,7 +124,7 @@ impl Operation<'_> {
         let rest: Vec<Volume> =
             volumes.iter().filter(|v| !announced.iter().any(|known| known.volume == v.name)).cloned().collect();
         for exchange in self.build(&id, &rest)? {
-            self.must_be_gone()?;
+            self.must_be_gone_to_restore()?;
             self.write(&Event::Exchanging(exchange.clone())).context(JournalFailed)?;
             Self::exchange(&exchange, &volumes, &operation)?;
         }
@@ -135,7 +136,7 @@ impl Operation<'_> {
                 }
             }
         }
-        self.must_be_gone()
+        self.must_be_gone_to_restore()
     }
 
     fn exchange(exchange: &Exchange, volumes: &[Volume], operation: &str) -> Result<(), Setback> {
@@ -222,6 +223,7 @@ impl Operation<'_> {
         self.deploy(release)?;
         self.watch.add(since.elapsed(), |parts| &mut parts.start);
         self.watch.running();
+        self.turn = None;
         // What ran for weeks needs no soak, and nobody but a shutdown may interrupt an app's way back to life.
         let rules = Rules { soak: Duration::ZERO, ..Rules::of(&self.app.health) };
         match self.await_healthy(&rules, &self.host.interrupt.by_shutdown())? {

@@ -28,7 +28,7 @@ impl Operation<'_> {
             other => return Ok(other?),
         }
         self.check_before_discarding(id)?;
-        self.must_be_gone()?;
+        self.must_be_gone_to_restore()?;
         self.say("there is still no room: the failed version's data is given up");
         self.write(&Event::DiscardingFailed).context(JournalFailed)?;
         self.discard_live(volumes)?;
@@ -54,7 +54,7 @@ impl Operation<'_> {
 
     /// Empties the live data of `volumes`, which have not been exchanged, and deletes what this operation set aside.
     fn discard_live(&self, volumes: &[Volume]) -> Result<(), Setback> {
-        self.must_be_gone()?;
+        self.must_be_gone_to_restore()?;
         fault::point("act.discard").map_err(anyhow::Error::from)?;
         Ok(self.store.discard_live(volumes, self.id())?)
     }

@@ -85,6 +85,7 @@ impl Operation<'_> {
         self.store.sync_file_systems(&volumes)?;
         self.write(&Event::Stopping)?;
         let stopped = self.stop()?;
+        self.must_be_gone()?;
         let id = SnapshotId::random()?;
         self.write(&Event::Snapshotting { id: id.clone() })?;
         self.take(&id, stopped)?;
@@ -131,6 +132,7 @@ impl Operation<'_> {
         })?;
         self.watch.add(since.elapsed(), |parts| &mut parts.start);
         self.watch.running();
+        self.turn = None;
         Ok(self.write(&Event::Deployed { generation })?)
     }
 

@@ -8,9 +8,10 @@ pub use super::forecast::Forecast;
 use super::outcome::Outcome;
 use super::recover;
 use super::saga::{EventName, Kind, LiveData};
+use super::turn::{self, Turn};
 use super::{forecast, journal};
 use crate::config::{App, Warm};
-use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed};
+use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed, Release};
 use crate::error::{Exit, Problem};
 use crate::health::{self, Verdict, Watch};
 use crate::history::{self, Entry};
@@ -41,6 +42,11 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     if context.host.interrupt.is_set() {
         return Ok(Outcome::Cancelled);
     }
+    let turn = Turn::take(context, app, deployer.as_ref())?;
+    if turn.is_none() {
+        return Ok(turn::missed(context));
+    }
+    must_go_back(app, deployer.as_ref(), &release)?;
     // Once more, right before the stop: minutes may have passed.
     must_be_healthy(context, app, deployer.as_ref())?;
     Start {
@@ -54,6 +60,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
         to: &release,
         continuity: None,
         staged,
+        turn,
         restoring: None,
         was_stuck: None,
     }
@@ -141,6 +148,7 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
             .because(error)
     })?;
     must_be_whole(context, app, &store, chosen)?;
+    must_go_back(app, deployer.as_ref(), &release)?;
     Start {
         context,
         app,
@@ -152,6 +160,7 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
         to: &release,
         continuity: None,
         staged: None,
+        turn: None,
         restoring: Some(chosen.id.clone()),
         was_stuck,
     }
@@ -190,6 +199,7 @@ pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Iden
         to: &release,
         continuity: None,
         staged: None,
+        turn: None,
         restoring: None,
         was_stuck,
     }
@@ -318,6 +328,24 @@ pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) ->
         Verdict::Unhealthy(report) | Verdict::Died(report) => Now::Unhealthy(Untrusted::new(report.sentence())),
         Verdict::Interrupted => Now::Interrupted,
     })
+}
+
+/// Who uses the data of a stateful app besides it: nothing could be snapshotted or restored, and the app would be down
+/// until they are gone.
+pub fn in_use(app: &App, deployer: &dyn Deployer) -> Result<Option<String>> {
+    let users = if app.stateful { deployer.outsiders()? } else { Vec::new() };
+    Ok((!users.is_empty())
+        .then(|| format!("its data is in use, so it is not stopped: {}; end that first", users.join(", "))))
+}
+
+/// Refuses data that could not be brought back with `release`, before the app is stopped for it.
+fn must_go_back(app: &App, deployer: &dyn Deployer, release: &Release) -> Result<()> {
+    let mut reasons = if app.stateful { deployer.unsuitable_volumes(release)? } else { Vec::new() };
+    reasons.extend(in_use(app, deployer)?);
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new(format!("`{}` was not touched: {}", app.name, reasons.join("; "))).exit(Exit::Refused).into())
 }
 
 /// Refuses a damaged snapshot before the app is stopped for it: what runs is better than nothing.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::journal::Journal;
 use super::saga::{Cause, Event, EventName, Progress};
+use super::turn::Turn;
 use crate::config::App;
 use crate::deployer::{DeployError, Deployer, Known, Observed, Release, Stopped};
 use crate::downtime::Stopwatch;
@@ -91,6 +92,8 @@ pub struct Operation<'a> {
     pub narrator: &'a dyn Narrator,
     /// What was copied while the app ran.
     pub staged: Option<Staged>,
+    /// The right to be the one app that is stopped, until it runs again.
+    pub turn: Option<Turn>,
     /// The snapshot that a restore by hand was asked for.
     pub restoring: Option<SnapshotId>,
     /// For how long the app is down, as far as this process sees it.
@@ -154,18 +157,9 @@ impl Operation<'_> {
                 DeployError::NotReady(error) => Setback::NotReady(error),
                 DeployError::Failed(error) => Setback::Broken(error.context("the app could not be stopped")),
             })?;
-        self.must_be_gone()?;
+        self.must_be_down()?;
         self.watch.add(since.elapsed(), |parts| &mut parts.stop);
         Ok(stopped)
-    }
-
-    /// Fails unless nothing of the app exists and nobody uses its volumes: the condition of every snapshot and restore.
-    pub fn must_be_gone(&self) -> Result<(), Setback> {
-        let left = self.patiently(|| self.deployer.remains()).map_err(Setback::from)?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        Err(Setback::Broken(anyhow!("it was stopped, but this is left of it: {}", left.join(", "))))
     }
 
     /// Deploys `release` and gives the generation of the new deployment.

@@ -90,27 +90,36 @@ impl AbraDeployer<'_> {
         let stack = self.stack_name()?;
         let mut left: Vec<String> = Vec::new();
         left.extend(self.services_now()?.iter().map(|service| format!("{SERVICE}{}", service.name())));
-        let mut seen = BTreeSet::new();
         for container in self.containers_now()? {
             left.push(format!("container {} ({})", container.name.trim_start_matches('/'), container.state.status));
-            seen.insert(container.id);
         }
         left.extend(self.lines(self.docker.networks(&stack))?.into_iter().map(|name| format!("network {name}")));
+        Ok(left)
+    }
+
+    /// Whoever uses a volume of the app and is not of the app, in words. Only after [`AbraDeployer::ready`].
+    pub(super) fn strangers(&self) -> Result<Vec<String>, DeployError> {
+        let own: BTreeSet<String> = self.containers_now()?.into_iter().map(|container| container.id).collect();
+        let mut strangers: Vec<String> = Vec::new();
+        let mut contained = own.clone();
         let mut data: Vec<PathBuf> = Vec::new();
         for volume in self.volumes_now()? {
             for container in self.containers_with(&volume.name)? {
-                if container.is_alive() && seen.insert(container.id) {
+                if container.is_alive() && contained.insert(container.id) {
                     let name = container.name.trim_start_matches('/').to_owned();
-                    left.push(format!("container {name} ({}), which mounts {}", container.state.status, volume.name));
+                    let status = &container.state.status;
+                    strangers.push(format!("container {name} ({status}), which mounts {}", volume.name));
                 }
             }
             data.push(PathBuf::from(volume.mountpoint));
         }
-        // Where a container is seen, its processes need no naming.
-        if left.is_empty() {
-            left.extend(procfs::users_of(&data));
-        }
-        Ok(left)
+        // Where a container is named, its processes need no naming; docker has its id in the cgroup's path.
+        let is_known = |pid: i32| {
+            let cgroup = procfs::cgroup(pid);
+            contained.iter().any(|id| cgroup.contains(id.as_str()))
+        };
+        strangers.extend(procfs::users_except(&data, &is_known));
+        Ok(strangers)
     }
 
     /// Runs a program of docker's that changes the app.
