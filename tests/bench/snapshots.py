@@ -268,6 +268,7 @@ def measure(args, results):
                 files = len(files_of(bench.source))
                 print(f"{name} on {kind}: {files} files", flush=True)
                 found = results.setdefault(kind, {}).setdefault(name, {})
+                found.update(load=os.getloadavg()[0], rounds=args.rounds)
                 reflinks = kind != "ext4"
                 found["full"] = bench.full(reflinks, args.only)
                 for who, times in found["full"].items():
@@ -359,7 +360,8 @@ def machine(args):
             said = subprocess.run(argv, capture_output=True, text=True).stdout
             versions[tool] = re.search(r"\d+(\.\d+)+", said)[0]
     return {"cores": os.cpu_count(), "memory": round(memory / (1 << 20)), "kernel": re.match(r"\d+\.\d+", platform.release())[0],
-            "rounds": args.rounds, "versions": versions}
+            "beneath": subprocess.run(["stat", "-f", "-c", "%T", args.work], capture_output=True, text=True).stdout.strip(),
+            "versions": versions}
 
 
 def main():
