@@ -39,7 +39,9 @@ class Machine:
             self.qemu.ask("cont")
         else:
             self.log("boot")
-            self._wait_for_shell(600)
+            self._read_line(3600, until=b"the shell is ready")
+            # Not to be seen on the console.
+            self.qemu.shell.sendall(b"PS1= PS2=\n")
 
     def crash(self):
         """The power fails: whatever was not on the disk is lost."""
@@ -49,12 +51,13 @@ class Machine:
     def shutdown(self):
         """Shuts down, in order, and waits for the end."""
         self.log("shutdown")
+        self.qemu.ask("cont")
         self.qemu.shell.sendall(b"poweroff\n")
         self.wait_for_shutdown()
 
     def wait_for_shutdown(self):
         """Waits until the machine is off."""
-        self.qemu.process.wait(timeout=600)
+        self.qemu.process.wait(timeout=3600)
         self.end()
 
     def end(self):
@@ -105,7 +108,7 @@ class Machine:
     def _until(self, command, timeout, good):
         # Repeated in the machine: a round trip costs more than most conditions.
         body = f"(set -e; {command}\n) >/run/driver.try"
-        script = f"{good} {body}; do sleep 0.3; done; cat /run/driver.try"
+        script = f"{good} {body}; do sleep 0.7; done; cat /run/driver.try"
         code, output, errors = self._run(script, timeout, strict=False)
         if code != 0:
             last = self._run("cat /run/driver.try", 60)[1]
@@ -187,9 +190,6 @@ class Machine:
 
     # The shell.
 
-    def _wait_for_shell(self, timeout):
-        self._read_line(timeout, until=b"the shell is ready")
-
     def _run(self, command, timeout, strict=True):
         self.log(f"$ {command}" if len(command) < 300 else f"$ {command[:300]}…")
         started, used = time.monotonic(), self.qemu.cpu_seconds()
@@ -200,9 +200,11 @@ class Machine:
             "</dev/null >/run/driver.stdout 2>/run/driver.stderr; code=$?; echo $code; base64 -w0 /run/driver.stdout; "
             "echo; [ $code = 0 ] || tail -c 20000 /run/driver.stderr | base64 -w0; echo\n"
         )
-        self.qemu.shell.sendall(script.encode())
-        code = int(self._read_line(timeout + 120))
-        output, errors = (base64.b64decode(self._read_line(120)).decode(errors="replace") for _ in range(2))
+        with self.qemu.going():
+            self.qemu.shell.sendall(script.encode())
+            # The time limit is the machine's, whose time may be slower than ours.
+            code = int(self._read_line(3600))
+            output, errors = (base64.b64decode(self._read_line(600)).decode(errors="replace") for _ in range(2))
         self.log(f"  {time.monotonic() - started:.1f} s, CPU {self.qemu.cpu_seconds() - used:.1f} s, exit code {code}")
         return code, output, errors
 

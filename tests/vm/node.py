@@ -1,8 +1,13 @@
 """What the machine has besides Debian: the counterpart of tests/nixos/lib/node.nix and of the module's files."""
 
+import inspect
 from pathlib import Path
 
+import qemu
+
 TESTS = Path(__file__).resolve().parents[1]
+OLDER_GENERATION = TESTS.parent / "modules/older-generation.sh"
+SWITCH = TESTS / "vm/switch-to-configuration"
 TOKEN = "alert-token-of-the-tests"
 ALERT_RECEIVER = """\
 [Unit]
@@ -15,7 +20,7 @@ WantedBy=multi-user.target
 """
 
 
-def before_the_saved_state(machine, scratch):
+def before_the_first_state(machine, scratch):
     """Puts in what the tests' set-up needs."""
     (scratch / "token").write_text(TOKEN + "\n")
     (scratch / "alert-receiver.service").write_text(ALERT_RECEIVER)
@@ -35,33 +40,39 @@ def before_the_saved_state(machine, scratch):
     )
 
 
-def sources_of_the_saved_state():
-    """The files that decide what `before_the_saved_state` and the set-up make of a machine."""
+def sources_of_the_first_state():
+    """What decides what `before_the_first_state` and the set-up make of a machine."""
     programs = [TESTS / "programs" / name for name in ("abra", "demo-server", "alert-receiver")]
-    here = [TESTS / "vm" / name for name in ("node.py", "qemu.py", "state.py")]
-    return [*programs, *here, TESTS / "nixos/scripts/set-up.py"]
+    code = [inspect.getsource(part) for part in (before_the_first_state, qemu.Qemu)]
+    return [*programs, *code, TOKEN, ALERT_RECEIVER, TESTS / "nixos/scripts/set-up.py"]
 
 
-def after_the_saved_state(machine, cc_warm, configurations):
+def before_the_second_state(machine, cc_warm, configurations):
     """Puts in what is tested: cc-warm, and the units of every configuration. Then the machine is as after a boot with
-    the configuration `base`: recovery has run, and no update."""
+    the configuration `base`, where recovery runs, and no update; and cc-warm adopts both apps."""
     machine.unpack(
         [
             (cc_warm, "/usr/local/bin/cc-warm"),
-            (TESTS.parent / "modules/older-generation.sh", "/usr/local/lib/cc-warm/older-generation.sh"),
-            (TESTS / "vm/switch-to-configuration", "/usr/local/sbin/switch-to-configuration"),
+            (OLDER_GENERATION, "/usr/local/lib/cc-warm/older-generation.sh"),
+            (SWITCH, "/usr/local/sbin/switch-to-configuration"),
             (configurations, "/etc/cc-warm-test/configurations"),
         ]
     )
+    machine.succeed("cc-warm --version")
     machine.succeed(
-        "mkdir -p /etc/cc-warm && cd /etc/cc-warm-test/configurations/base",
+        "mkdir -p /etc/cc-warm",
         "cd /etc/cc-warm-test/configurations/base && cp -a units/. /etc/systemd/system && cp config.json /etc/cc-warm",
         "systemctl daemon-reload",
         "systemctl start cc-warm.target timers.target",
     )
-    machine.wait_until_succeeds(
-        "systemctl show --value --property=ExecMainExitTimestampMonotonic cc-warm-recover.service | grep -qvx 0"
-    )
+    # The job waits for its turn behind the recovery, which the timer has started.
+    machine.succeed("systemctl start cc-warm-recover.service")
+    machine.succeed("systemctl start cc-warm-update-notes.service cc-warm-update-plain.service")
+
+
+def sources_of_the_second_state():
+    """What decides, with cc-warm and the units, what `before_the_second_state` makes of a machine."""
+    return [inspect.getsource(before_the_second_state), OLDER_GENERATION, SWITCH]
 
 
 def switch(machine, configuration="base"):

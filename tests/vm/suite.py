@@ -36,9 +36,8 @@ class Result:
 class Test:
     """One behaviour, on a machine in `folder`."""
 
-    def __init__(self, name, state, cc_warm, configurations, folder):
+    def __init__(self, name, state, folder):
         self.name, self.folder = name, folder
-        self.cc_warm, self.configurations = cc_warm, configurations
         folder.mkdir(parents=True)
         self.started = time.monotonic()
         self.log_file = open(folder / "log", "w", buffering=1)
@@ -62,9 +61,8 @@ class Test:
         exec(compile(path.read_text(), path, "exec"), names)
 
     def prepare(self):
-        """Starts the machine, with what is tested; returns what a script knows, helpers included."""
+        """Starts the machine; returns what a script knows, helpers included."""
         self.machine.start()
-        node.after_the_saved_state(self.machine, self.cc_warm, self.configurations)
         names = self.names()
         for script in SHARED:
             self.execute(script, names)

@@ -57,6 +57,7 @@ pub enum Command {
     Verify(commands::verify::Args),
     Status(commands::status::Args),
     History(commands::history::Args),
+    Doctor(commands::doctor::Args),
     Undeploy(commands::undeploy::Args),
     Recover(commands::recover::Args),
     #[command(subcommand)]

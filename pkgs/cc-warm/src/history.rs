@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::names::AppName;
+use crate::downtime::Parts;
 use crate::identity::Identity;
 use crate::sys::dirs::Dirs;
 use crate::sys::durable;
@@ -45,6 +46,9 @@ pub struct Entry {
     /// For how long the app was down, in milliseconds, where one process saw all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downtime_ms: Option<u64>,
+    /// On what that time went, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downtime_parts: Option<Parts>,
 }
 
 impl Entry {
@@ -62,6 +66,7 @@ impl Entry {
             reason: None,
             snapshot: None,
             downtime_ms: None,
+            downtime_parts: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::deployer::process;
+use crate::deployer::{abra, process};
 use crate::error::{Exit, Problem};
 use crate::sys::dirs::Dirs;
 use crate::sys::{durable, random};
@@ -13,17 +13,27 @@ pub fn check(dirs: &Dirs) -> Result<()> {
     if dirs.id().exists() {
         return Ok(());
     }
-    let running = process::running_from(dirs);
-    if running.is_empty() {
+    let mut running = process::running_from(dirs);
+    let on_swarm = abra::running_from(dirs);
+    if running.is_empty() && on_swarm.is_empty() {
         return Ok(());
     }
+    let lost = (!on_swarm.is_empty()).then(|| {
+        let names = abra::pins(dirs);
+        format!("if it is lost for good: docker image rm $(docker image ls --format '{{{{.Repository}}}}:{{{{.Tag}}}}' '{names}*')")
+    });
+    running.extend(on_swarm);
     let (root, apps) = (dirs.root().display(), running.join("`, `"));
-    Err(Problem::new(format!(
+    let problem = Problem::new(format!(
         "the state folder `{root}` is empty, but `{apps}` runs from it: its file system is not mounted; nothing was done"
     ))
     .exit(Exit::Refused)
     .hint(format!("findmnt --target {root}"))
-    .hint("mount it, and run the same command again")
+    .hint("mount it, and run the same command again");
+    Err(match lost {
+        Some(lost) => problem.hint(lost),
+        None => problem,
+    }
     .into())
 }
 

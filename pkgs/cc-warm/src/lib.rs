@@ -8,6 +8,8 @@ pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod deployer;
+pub mod doctor;
+pub mod downtime;
 pub mod error;
 pub mod gate;
 pub mod health;

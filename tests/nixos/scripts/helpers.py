@@ -28,9 +28,10 @@ def expect_not_in(what, part, whole):
 
 
 def adopt(*apps):
-    """cc-warm sees the apps for the first time, as they run."""
+    """cc-warm sees the apps for the first time, as they run. It may have seen them already."""
     for app in apps:
-        update(app)
+        if machine.execute(f"test -e {STATE}/apps/{app}/state.json")[0] != 0:
+            update(app)
         expect(f"the last run of {app}", "adopted", state(app)["last_run"]["outcome"])
 
 
@@ -41,10 +42,12 @@ def update(app):
     return int(machine.get_unit_property(unit, "ExecMainStatus"))
 
 
-def wait_for_end(unit, timeout=600):
+def wait_for_end(unit, timeout=900):
     """Waits until a oneshot unit has ended; returns how (`inactive` or `failed`)."""
-    query = f"systemctl show --value --property=ActiveState,Job {unit} | paste -sd ' '"
-    machine.wait_until_succeeds(f"{query} | grep -Eqx ' ?(inactive|failed) ?'", timeout=timeout)
+    # Not in a loop of systemctl: an emulated machine would be busy with that alone.
+    ended = f"systemctl show --value --property=ActiveState,Job {unit} | paste -sd ' ' | grep -Eqx ' ?(inactive|failed) ?'"
+    process = f"$(systemctl show --value --property=MainPID {unit})"
+    machine.wait_until_succeeds(f"{ended} || {{ tail --pid={process} -f /dev/null; {ended}; }}", timeout=timeout)
     return machine.get_unit_property(unit, "ActiveState")
 
 
@@ -59,7 +62,7 @@ def wait_until_recovered():
     """Waits until the recovery after the boot has ended, well."""
     unit = "cc-warm-recover.service"
     machine.wait_until_succeeds(
-        f"systemctl show --value --property=ExecMainExitTimestampMonotonic {unit} | grep -qvx 0", timeout=600
+        f"systemctl show --value --property=ExecMainStartTimestampMonotonic {unit} | grep -qvx 0", timeout=600
     )
     expect("recovery", "inactive", wait_for_end(unit))
 

@@ -27,7 +27,7 @@ with subtest("It is not tried again"):
     before = running("notes"), containers("notes")
     expect("the exit code", 0, update("notes"))
     expect_in("the status", "up to date at 1.0.0+1", status_text("notes"))
-    expect_in("the status", "1.1.0+1 is not tried", status_text("notes"))
+    expect_in("the journal", "1.1.0+1 is not tried", logged("cc-warm-update-notes.service"))
     expect("what runs", before, (running("notes"), containers("notes")))
     expect("alerts of rollbacks", 1, len(alerts("rolled-back")))
 

@@ -61,11 +61,11 @@ def publish(app, version, format=1, broken="", notes=None, **extra):
 
 def set_up():
     """Makes the swarm, the image, and both apps at 1.0.0+1, once."""
+    if machine.execute("test -e /var/lib/set-up")[0] == 0:
+        return
     machine.wait_for_unit("multi-user.target")
     machine.wait_for_unit("docker.service")
     machine.wait_for_open_port(9000)
-    if machine.execute("test -e /var/lib/set-up")[0] == 0:
-        return
     machine.succeed(
         "docker swarm init --advertise-addr 127.0.0.1",
         """

@@ -8,6 +8,7 @@ use crate::cli::{Global, WaitFlag};
 use crate::config::names::AppName;
 use crate::error::{Exit, Problem};
 use crate::snapshot::Store;
+use crate::sys::out::say;
 use crate::update::journal;
 
 /// Forgets an app that is no longer declared: its state, its history and its snapshots.
@@ -46,15 +47,19 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
             format!("cc-warm recover {app}"),
         );
     }
-    let snapshots = Store::new(&session.host.dirs, app).list()?;
-    if !snapshots.is_empty() && !args.yes {
+    let store = Store::new(&session.host.dirs, app);
+    let listing = store.list()?;
+    let snapshots = listing.snapshots.len() + listing.unreadable.len();
+    if snapshots > 0 && !args.yes {
         return refuse(
-            format!("app `{app}` has {} snapshot(s), which would be deleted; nothing was forgotten", snapshots.len()),
+            format!("app `{app}` has {snapshots} snapshot(s), which would be deleted; nothing was forgotten"),
             format!("cc-warm forget {app} --yes"),
         );
     }
-    crate::snapshot::discard_tree(&session.host.dirs, dir.root())?;
     session.outbox.forget(app)?;
+    for error in store.forget()? {
+        say!("warning: something is left of it: {error:#}");
+    }
     let mut results = Results::new(session.json);
     results.done(app, Done::new("forgotten", "forgotten; its volumes and whatever runs were not touched"));
     results.finish()

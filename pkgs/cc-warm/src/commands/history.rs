@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::session::{Session, print_json};
 use crate::cli::Global;
 use crate::config::names::AppName;
+use crate::downtime::seconds;
 use crate::error::Exit;
 use crate::history::{self, Entry};
 use crate::sys::out::show;
@@ -50,7 +51,9 @@ fn line(entry: &Entry) -> String {
         version(&entry.to)
     );
     if let Some(ms) = entry.downtime_ms {
-        text.push_str(&format!("  (down {ms} ms)"));
+        let parts = entry.downtime_parts.map(|parts| parts.describe()).filter(|parts| !parts.is_empty());
+        let parts = parts.map_or(String::new(), |parts| format!(": {parts}"));
+        text.push_str(&format!("  (down {}{parts})", seconds(ms)));
     }
     if let Some(reason) = &entry.reason {
         text.push_str(&format!("\n    {}", reason.terminal_lines().replace('\n', "\n    ")));

@@ -6,6 +6,7 @@ pub mod approve;
 pub mod check_config;
 pub mod completions;
 pub mod demo;
+pub mod doctor;
 pub mod forget;
 pub mod history;
 pub mod internal;
@@ -23,6 +24,7 @@ pub mod status;
 pub mod undeploy;
 pub mod update;
 pub mod verify;
+pub mod voice;
 
 use anyhow::Result;
 
@@ -46,6 +48,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Verify(args) => verify::run(global, &args),
         Command::Status(args) => status::run(global, &args),
         Command::History(args) => history::run(global, &args),
+        Command::Doctor(args) => doctor::run(global, &args),
         Command::Recover(args) => recover::run(global, &args),
         Command::Alert(command) => alert::run(global, &command),
         Command::Nightly(args) => nightly::run(global, &args),

@@ -1,12 +1,10 @@
 //! What most commands open first: configuration, host, recipes, outbox, and the voice on stderr.
 
-use std::io::IsTerminal;
-use std::time::Instant;
-
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::results::Results;
+pub use super::voice::Voice;
 use crate::alert::routes::Routes;
 use crate::alert::{Options, Outbox};
 use crate::cli::Global;
@@ -19,11 +17,9 @@ use crate::lock::{AppLock, Wait};
 use crate::recipe::Recipes;
 use crate::sys::clock::Clock;
 use crate::sys::dirs::Dirs;
-use crate::sys::notify;
 use crate::sys::out::{say, show};
 use crate::sys::signals::Interrupt;
 use crate::update::context::Context;
-use crate::update::operation::Narrator;
 use crate::update::outcome::Outcome;
 
 /// An opened configuration and what goes with it.
@@ -50,9 +46,15 @@ impl Session {
 
     /// For commands that only look.
     pub fn look(global: &Global) -> Result<Self> {
+        let session = Self::inspect(global)?;
+        home::check(&session.host.dirs)?;
+        Ok(session)
+    }
+
+    /// For `doctor`, which wants to see a state folder that is not the right one, too.
+    pub fn inspect(global: &Global) -> Result<Self> {
         let config = Config::load(&global.config)?;
         let dirs = Dirs::new(&config.state_dir);
-        home::check(&dirs)?;
         let clock = Clock::system();
         let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
         let host = Host {
@@ -165,30 +167,4 @@ impl Session {
 pub fn print_json<T: Serialize>(value: &T) -> Result<()> {
     show!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
-}
-
-/// Tells on stderr what happens to one app: with the elapsed time on a terminal, plain lines elsewhere.
-pub struct Voice {
-    app: String,
-    since: Instant,
-    timed: bool,
-}
-
-impl Voice {
-    /// The voice of `app`.
-    #[must_use]
-    pub fn of(app: &AppName) -> Self {
-        Self { app: app.to_string(), since: Instant::now(), timed: std::io::stderr().is_terminal() }
-    }
-}
-
-impl Narrator for Voice {
-    fn say(&self, text: &str) {
-        notify::status(&format!("{}: {text}", self.app));
-        if self.timed {
-            say!("{}: [{:6.1} s] {text}", self.app, self.since.elapsed().as_secs_f32());
-        } else {
-            say!("{}: {text}", self.app);
-        }
-    }
 }

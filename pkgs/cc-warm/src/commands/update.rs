@@ -8,6 +8,7 @@ use crate::cli::{Apps, Global, WaitFlag};
 use crate::config::names::AppName;
 use crate::config::{Config, Warm};
 use crate::error::Exit;
+use crate::sys::out::say;
 use crate::update::run;
 
 /// Brings apps to their latest published version, behind two gates.
@@ -38,7 +39,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     if config == session.config {
         return Ok(exit);
     }
-    eprintln!("the configuration changed meanwhile: once more");
+    say!("the configuration changed meanwhile: once more");
     let session = Session { config, ..session };
     let is_live = |name: &AppName| session.config.apps.get(name).is_some_and(|app| app.warm == Warm::Live);
     let left: Vec<AppName> = args.apps.apps.iter().filter(|name| is_live(name)).cloned().collect();

@@ -181,6 +181,12 @@ pub enum DeployerConfig {
         server: String,
         /// The stack's name, if it is not what abra derives from the domain.
         stack: Option<String>,
+        /// abra's folder of servers: the host's, here so that a recovery needs nothing but the journal.
+        #[serde(default = "raw::default_servers_dir")]
+        servers_dir: PathBuf,
+        /// Logins for registries: likewise.
+        #[serde(default)]
+        registry_auth: Option<SecretFile>,
     },
 }
 

@@ -2,7 +2,7 @@
 //! silently mean the default.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use schemars::JsonSchema;
@@ -267,7 +267,9 @@ impl Raw {
             if let Some(other) = domains.insert(raw.domain.clone(), name.clone()) {
                 bail!("the apps `{other}` and `{name}` have one domain, `{}`: give each its own", raw.domain);
             }
-            let app = raw.validate(name.clone()).with_context(|| format!("app `{name}`"))?;
+            let app = raw
+                .validate(name.clone(), &self.servers_dir, self.registry.auth_file.as_ref())
+                .with_context(|| format!("app `{name}`"))?;
             apps.insert(name, app);
         }
         check_after(&apps)?;
@@ -306,7 +308,7 @@ impl Raw {
 }
 
 impl RawApp {
-    fn validate(self, name: AppName) -> Result<App> {
+    fn validate(self, name: AppName, servers: &Path, logins: Option<&SecretFile>) -> Result<App> {
         let recipe = recipe_name(&self.recipe)?;
         for key in self.env.keys() {
             ensure!(
@@ -334,7 +336,14 @@ impl RawApp {
             ensure: self.ensure,
             deployer: match self.deployer {
                 RawDeployer::Process { user } => DeployerConfig::Process { user },
-                RawDeployer::Abra { server, stack } => DeployerConfig::Abra { server, stack },
+                RawDeployer::Abra { server, stack } => {
+                    check_file_name(&server).context("`deployer.abra.server`")?;
+                    if let Some(stack) = &stack {
+                        check_file_name(stack).context("`deployer.abra.stack`")?;
+                    }
+                    let (servers_dir, registry_auth) = (servers.to_owned(), logins.cloned());
+                    DeployerConfig::Abra { server, stack, servers_dir, registry_auth }
+                }
             },
             env: self.env,
             environment_files: self.environment_files,
@@ -531,7 +540,17 @@ fn default_state_dir() -> PathBuf {
     "/var/lib/ci-warm".into()
 }
 
-fn default_servers_dir() -> PathBuf {
+/// A server's and a stack's name become parts of paths and of docker's names.
+fn check_file_name(name: &str) -> Result<()> {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
+    ensure!(
+        !name.is_empty() && name.len() <= 63 && name.bytes().all(plain) && !name.starts_with(['.', '-']),
+        "`{name}` must be 1 to 63 letters, digits, `-`, `_` or `.`"
+    );
+    Ok(())
+}
+
+pub(super) fn default_servers_dir() -> PathBuf {
     "/root/.abra/servers".into()
 }
 

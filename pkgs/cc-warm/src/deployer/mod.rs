@@ -1,7 +1,13 @@
 //! What runs apps. A [`Deployer`] speaks of one app; what it says is what the swarm or the kernel says, never what a
 //! tool's exit code hopes.
 
+pub mod abra;
+pub mod abra_cli;
+pub mod compose;
+pub mod docker_cli;
+pub mod dotenv;
 pub mod process;
+pub mod swarm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,6 +16,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use self::abra::AbraDeployer;
 use self::process::ProcessDeployer;
 use crate::config::{App, DeployerConfig};
 use crate::error::{Exit, Problem};
@@ -63,11 +70,11 @@ pub fn open<'a>(host: &Host, app: &'a App) -> Result<Box<dyn Deployer + 'a>> {
             let source = Mirror::at(&host.dirs.recipes(), &app.remote);
             Ok(Box::new(ProcessDeployer::new(host, app, user.as_deref(), Box::new(source))))
         }
-        DeployerConfig::Abra { .. } => {
-            Err(Problem::new(format!("app `{}` is deployed by abra, which this cc-warm does not drive yet", app.name))
-                .exit(Exit::Usage)
-                .hint("set its deployer to `process`")
-                .into())
+        DeployerConfig::Abra { server, stack, servers_dir, registry_auth } => {
+            let mirror = Mirror::at(&host.dirs.recipes(), &app.remote);
+            let place =
+                abra::Place { server, stack: stack.as_deref(), servers_dir, registry_auth: registry_auth.as_ref() };
+            Ok(Box::new(AbraDeployer::new(host, app, place, mirror)))
         }
     }
 }
@@ -205,7 +212,7 @@ pub trait Deployer {
     fn render(&self, release: &Release) -> Result<Rendering, DeployError>;
 
     /// Does all of `release` that can fail without downtime: code on disk, images present and pinned, environment
-    /// kept. Afterwards [`Deployer::deploy`] needs no network, not even after a reboot.
+    /// kept. For an app that was never here it may make the environment: ask [`Deployer::env`] again afterwards. Afterwards [`Deployer::deploy`] needs no network, not even after a reboot.
     fn prepare(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError>;
 
     /// The release that was [prepared](Deployer::prepare) as `identity`, environment included, from this disk alone.
@@ -214,8 +221,21 @@ pub trait Deployer {
     /// Undeploys, keeping the volumes. Returns when nothing of the app is left, or fails at `deadline`.
     fn stop(&self, lock: &AppLock, deadline: Deadline) -> Result<Stopped, DeployError>;
 
-    /// What of the app still exists: services, containers, processes, users of its volumes. Empty means gone.
+    /// What a snapshot of the data of `identity` keeps beside it: its environment, which holds secrets.
+    fn env_to_keep(&self, identity: &Identity) -> Result<Vec<u8>, DeployError> {
+        serde_json::to_vec_pretty(&self.prepared(identity)?.env).map_err(DeployError::failed)
+    }
+
+    /// Takes back what [`Deployer::env_to_keep`] gave for `identity`, where this host has lost it since.
+    fn take_env_back(&self, _identity: &Identity, _bytes: &[u8]) -> Result<(), DeployError> {
+        Ok(())
+    }
+
+    /// What of the app still exists: services, containers, processes. Empty means that it is down.
     fn remains(&self) -> Result<Vec<String>, DeployError>;
+
+    /// Who uses the app's volumes now and is not of the app, in words: somebody's shell, a backup.
+    fn outsiders(&self) -> Result<Vec<String>, DeployError>;
 
     /// Deploys a prepared release. Returns once it is under way; [`Deployer::observe`] tells how it goes.
     fn deploy(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError>;

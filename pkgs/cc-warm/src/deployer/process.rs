@@ -153,7 +153,7 @@ impl<'a> ProcessDeployer<'a> {
         let recipe = recipe::read(&self.folder.release(&release.commit))?;
         let generation = random::id()?;
         let plan = self.plan(&recipe, &release, &generation)?;
-        stop::stop(&self.folder, &self.volume_data()?, Deadline::after(std::time::Duration::from_mins(5)))?;
+        stop::stop(&self.folder, Deadline::after(std::time::Duration::from_mins(5)))?;
         let account = account::of(self.dirs.root(), &self.app.name, self.user)?;
         let volumes = self.volumes_of_app();
         let mut writable = vec![self.folder.scratch()];
@@ -271,13 +271,16 @@ impl Deployer for ProcessDeployer<'_> {
     }
 
     fn stop(&self, _lock: &AppLock, deadline: Deadline) -> Result<Stopped, DeployError> {
-        let stop = || stop::stop(&self.folder, &self.volume_data()?, deadline);
-        stop().map_err(DeployError::failed)
+        stop::stop(&self.folder, deadline).map_err(DeployError::failed)
     }
 
     fn remains(&self) -> Result<Vec<String>, DeployError> {
-        let remains = || stop::remains(&self.folder, &self.volume_data()?);
-        remains().map_err(DeployError::failed)
+        stop::remains(&self.folder).map_err(DeployError::failed)
+    }
+
+    fn outsiders(&self) -> Result<Vec<String>, DeployError> {
+        let look = || stop::outsiders(&self.folder, &self.volume_data()?);
+        look().map_err(DeployError::failed)
     }
 
     fn deploy(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError> {

@@ -7,6 +7,7 @@ pub mod objects;
 pub mod published;
 mod refs;
 pub mod version;
+pub mod work_tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -50,6 +50,12 @@ impl Dirs {
         self.root.join("activity")
     }
 
+    /// A lock for each file system, held while an app on it is stopped.
+    #[must_use]
+    pub fn stopped(&self) -> PathBuf {
+        self.root.join("stopped")
+    }
+
     /// Alerts not yet delivered, one file each.
     #[must_use]
     pub fn outbox(&self) -> PathBuf {
@@ -66,6 +72,12 @@ impl Dirs {
     #[must_use]
     pub fn process(&self) -> PathBuf {
         self.root.join("process")
+    }
+
+    /// What the abra deployer keeps: one folder an app.
+    #[must_use]
+    pub fn abra(&self) -> PathBuf {
+        self.root.join("abra")
     }
 
     /// What is to be deleted; nothing in here is ever read.
@@ -110,6 +122,12 @@ impl AppDirs {
     #[must_use]
     pub fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
+    }
+
+    /// `<operation>/<volume>`: what was live in volumes that a restore did away with.
+    #[must_use]
+    pub fn failed(&self) -> PathBuf {
+        self.root.join("failed")
     }
 
     /// One line an operation.

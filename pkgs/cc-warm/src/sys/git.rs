@@ -140,6 +140,13 @@ impl Git {
         Self { program: program.args(["--no-pager", subcommand]) }
     }
 
+    /// `git <subcommand>` in the repository of the work tree `dir`.
+    #[must_use]
+    pub fn in_work_tree(dir: &Path, subcommand: &str, reach: &Reach) -> Self {
+        let Self { program } = Self::new(Some(&dir.join(".git")), subcommand, reach);
+        Self { program: program.env("GIT_WORK_TREE", dir).cwd(dir) }
+    }
+
     /// Adds fixed words: options and the like, never foreign text.
     #[must_use]
     pub fn words(self, words: &[&'static str]) -> Self {

@@ -100,6 +100,12 @@ pub fn user(pid: i32) -> Option<u32> {
     fs::metadata(format!("/proc/{pid}")).ok().map(|meta| meta.uid())
 }
 
+/// The cgroups of `pid`, a line each; empty where we may not know.
+#[must_use]
+pub fn cgroup(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default()
+}
+
 /// The PID namespace of `pid`; `None` where we may not know.
 #[must_use]
 pub fn pid_namespace(pid: i32) -> Option<PathBuf> {
@@ -139,6 +145,29 @@ pub fn use_of(pid: i32, folders: &Folders) -> Option<String> {
         folders.origins.iter().any(|(device, root)| mount.device == *device && mount.root.starts_with(root))
     };
     mounts.iter().any(bound).then(|| "as a mount".to_owned())
+}
+
+/// Who uses something at or below one of `folders`, in words; this process is left out.
+#[must_use]
+pub fn users_of(folders: &[PathBuf]) -> Vec<String> {
+    users_except(folders, &|_| false)
+}
+
+/// [`users_of`], without those of whom `known` is true.
+#[must_use]
+pub fn users_except(folders: &[PathBuf], known: &dyn Fn(i32) -> bool) -> Vec<String> {
+    let folders = Folders::new(folders);
+    if folders.is_empty() {
+        return Vec::new();
+    }
+    let me = this_process().map(|me| me.pid).ok();
+    let others = all().into_iter().filter(|process| Some(process.id.pid) != me);
+    others
+        .filter_map(|process| {
+            let how = use_of(process.id.pid, &folders).filter(|_| !known(process.id.pid))?;
+            Some(format!("process {} (`{}`) has a volume of it {how}", process.id.pid, process.name.terminal()))
+        })
+        .collect()
 }
 
 /// Folders whose users are looked for.

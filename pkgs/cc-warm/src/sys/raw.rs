@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::ioctl::{Getter, Opcode, Setter, ioctl, opcode};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Lets no descriptor from `first` on reach a program that this process executes, whoever opened it.
@@ -33,4 +34,70 @@ pub fn unshare(namespaces: UnshareFlags) -> io::Result<()> {
     }
     // SAFETY: only `FILES` can be unsound, and it was excluded above.
     Ok(unsafe { unshare_unsafe(namespaces) }?)
+}
+
+/// `struct fsxattr`: what `FS_IOC_FSGETXATTR` and `FS_IOC_FSSETXATTR` speak of.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FsXattr {
+    /// `FS_XFLAG_*`.
+    pub flags: u32,
+    extent_size: u32,
+    extents: u32,
+    /// The project's id.
+    pub project: u32,
+    cow_extent_size: u32,
+    reserved: [u8; 8],
+}
+
+const FS_IOC_FSGETXATTR: Opcode = opcode::read::<FsXattr>(b'X', 31);
+const FS_IOC_FSSETXATTR: Opcode = opcode::write::<FsXattr>(b'X', 32);
+
+/// The extended flags and the project of the file or folder open as `fd`.
+pub fn get_fs_xattr(fd: impl AsFd) -> rustix::io::Result<FsXattr> {
+    // SAFETY: the kernel fills exactly one `struct fsxattr`, which any bits are valid for.
+    unsafe { ioctl(fd, Getter::<FS_IOC_FSGETXATTR, FsXattr>::new()) }
+}
+
+/// Sets them.
+pub fn set_fs_xattr(fd: impl AsFd, value: FsXattr) -> rustix::io::Result<()> {
+    // SAFETY: the kernel reads exactly one `struct fsxattr`.
+    unsafe { ioctl(fd, Setter::<FS_IOC_FSSETXATTR, FsXattr>::new(value)) }
+}
+
+/// The first page of a file, mapped shared and writable: what it takes to try what a database does.
+#[cfg(test)]
+#[derive(Debug)]
+pub struct Mapped(*mut u8);
+
+#[cfg(test)]
+impl Mapped {
+    const LENGTH: usize = 4096;
+
+    /// Maps the first page of `file`, which is that long.
+    pub fn new(file: impl AsFd) -> io::Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new map at an address that the kernel chooses touches no memory of ours.
+        let start = unsafe { mmap(std::ptr::null_mut(), Self::LENGTH, access, MapFlags::SHARED, file, 0) }?;
+        Ok(Self(start.cast()))
+    }
+
+    /// Stores `byte` at `offset`.
+    ///
+    /// # Panics
+    /// If that lies behind the page.
+    pub fn store(&mut self, offset: usize, byte: u8) {
+        assert!(offset < Self::LENGTH);
+        // SAFETY: within the map, which lives as long as this does; nobody has a reference into it.
+        unsafe { self.0.add(offset).write_volatile(byte) };
+    }
+}
+
+#[cfg(test)]
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the map is ours alone and is not used after this.
+        let _ = unsafe { rustix::mm::munmap(self.0.cast(), Self::LENGTH) };
+    }
 }

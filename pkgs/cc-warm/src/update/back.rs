@@ -3,7 +3,7 @@
 //!
 //! Every step looks at the journal first, so a recovery enters here at any event.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
@@ -53,7 +53,7 @@ impl Operation<'_> {
             }
             match self.progress().last {
                 EventName::RollingBack => self.leave_target()?,
-                EventName::Restoring | EventName::Exchanging => self.restore()?,
+                EventName::Restoring | EventName::Exchanging | EventName::DiscardingFailed => self.restore()?,
                 EventName::Restored => self.write(&Event::Redeploying)?,
                 EventName::Redeploying => self.redeploy()?,
                 EventName::RolledBack | EventName::Stuck | EventName::Released | EventName::Committed => return Ok(()),
@@ -87,13 +87,19 @@ impl Operation<'_> {
     fn restore(&mut self) -> Result<(), Setback> {
         self.must_be_ours()?;
         self.stop()?;
-        match self.restore_volumes() {
+        self.must_be_gone_to_restore()?;
+        let since = Instant::now();
+        let restored = self.restore_volumes();
+        self.watch.add(since.elapsed(), |parts| &mut parts.restore);
+        match restored {
             Ok(()) => Ok(self.write(&Event::Restored)?),
             Err(Setback::Broken(error)) => {
                 // An interrupted journal is not a fact about the app; a restore that fails is.
                 if error.downcast_ref::<JournalFailed>().is_some() {
                     return Err(Setback::Broken(error));
                 }
+                // What goes wrong while everything ends says nothing of the app.
+                self.left_to_the_boot()?;
                 Ok(self.become_stuck(&error.context("the data could not be restored"))?)
             }
             Err(other) => Err(other),
@@ -113,39 +119,70 @@ impl Operation<'_> {
         }
         let announced = self.progress().exchanges.clone();
         for exchange in &announced {
-            self.exchange(exchange, &volumes, &operation)?;
+            Self::exchange(exchange, &volumes, &operation)?;
         }
         let rest: Vec<Volume> =
             volumes.iter().filter(|v| !announced.iter().any(|known| known.volume == v.name)).cloned().collect();
-        for exchange in self.store.build(&id, &rest, &operation, &())? {
-            self.must_be_gone()?;
+        for exchange in self.build(&id, &rest)? {
+            self.must_be_gone_to_restore()?;
             self.write(&Event::Exchanging(exchange.clone())).context(JournalFailed)?;
-            self.exchange(&exchange, &volumes, &operation)?;
+            Self::exchange(&exchange, &volumes, &operation)?;
         }
         for volume in self.patiently(|| self.deployer.volumes()).map_err(Setback::from)? {
             if !volumes.iter().any(|wanted| wanted.name == volume.name) {
-                self.store.set_aside(&volume, &operation)?;
-                self.patiently(|| self.deployer.remove_volume(&volume.name, self.lock)).map_err(Setback::from)?;
+                // Where its data cannot leave its folder, the volume stays, without data.
+                if self.store.set_aside(&volume, &operation, volumes.first())? {
+                    self.patiently(|| self.deployer.remove_volume(&volume.name, self.lock)).map_err(Setback::from)?;
+                }
             }
         }
-        self.must_be_gone()
+        self.must_be_gone_to_restore()
     }
 
-    fn exchange(&self, exchange: &Exchange, volumes: &[Volume], operation: &str) -> Result<(), Setback> {
+    fn exchange(exchange: &Exchange, volumes: &[Volume], operation: &str) -> Result<(), Setback> {
         let volume = volumes
             .iter()
             .find(|volume| volume.name == exchange.volume)
             .with_context(|| format!("volume `{}` is not part of the snapshot", exchange.volume))?;
         fault::point("act.exchange").map_err(anyhow::Error::from)?;
-        match self.store.exchange(exchange, volume, operation) {
+        match exchange.perform(volume, operation) {
             Ok(()) => Ok(()),
             Err(ExchangeError::Neither(why)) => Err(Setback::Broken(anyhow!(why))),
             Err(ExchangeError::Other(error)) => Err(Setback::Broken(error)),
         }
     }
 
+    /// A power cut can take back a rename that a file system had acknowledged: before older code starts, each `_data` is
+    /// looked at, and what is not in its place is exchanged again.
+    fn confirm_exchanges(&mut self) -> Result<(), Setback> {
+        let exchanges = self.progress().exchanges.clone();
+        if exchanges.is_empty() {
+            return Ok(());
+        }
+        let operation = self.id().to_owned();
+        let volumes = self.patiently(|| self.deployer.volumes()).map_err(Setback::from)?;
+        for exchange in &exchanges {
+            let volume = volumes.iter().find(|volume| volume.name == exchange.volume);
+            let in_place = volume.map(|volume| exchange.is_done(volume)).transpose()?;
+            if in_place != Some(true) {
+                self.say(&format!("the restored data of volume `{}` is not in its place yet", exchange.volume));
+                self.stop()?;
+                Self::exchange(exchange, &volumes, &operation)?;
+            }
+        }
+        Ok(())
+    }
+
     /// From `Redeploying`: the prior version runs and is healthy, or the app is stuck.
     fn redeploy(&mut self) -> Result<(), Setback> {
+        if let Err(setback) = self.confirm_exchanges() {
+            return match setback {
+                Setback::Broken(error) => {
+                    Ok(self.become_stuck(&error.context("the restored data is not in its place"))?)
+                }
+                other => Err(other),
+            };
+        }
         let identity = self.progress().back_to().cloned().context("the journal names no version to go back to")?;
         let release = match self.prepared(&identity) {
             Ok(release) => release,
@@ -168,6 +205,7 @@ impl Operation<'_> {
                 Err(DeployError::Failed(error)) => last = error,
             }
         }
+        self.left_to_the_boot()?;
         Ok(self.become_stuck(&last.context(format!("{identity} does not become healthy any more")))?)
     }
 
@@ -181,14 +219,17 @@ impl Operation<'_> {
 
     fn start_prior(&mut self, release: &crate::deployer::Release) -> Result<(), DeployError> {
         fault::point("act.redeploy").map_err(DeployError::failed)?;
+        let since = Instant::now();
         self.deploy(release)?;
-        self.note_running();
+        self.watch.add(since.elapsed(), |parts| &mut parts.start);
+        self.watch.running();
+        self.turn = None;
         // What ran for weeks needs no soak, and nobody but a shutdown may interrupt an app's way back to life.
         let rules = Rules { soak: Duration::ZERO, ..Rules::of(&self.app.health) };
         match self.await_healthy(&rules, &self.host.interrupt.by_shutdown())? {
             Verdict::Healthy(_) => {
                 // Whatever ran in between served nobody.
-                self.downtime = self.stopped_at.map(|since| since.elapsed());
+                self.watch.running_at_last();
                 Ok(())
             }
             Verdict::Unhealthy(report) | Verdict::Died(report) => Err(DeployError::failed(anyhow!(report.sentence()))),
@@ -202,19 +243,12 @@ impl Operation<'_> {
         self.say(&format!("stuck: {}", reason.terminal()));
         self.write(&Event::Stuck { reason, data })
     }
-
-    /// The app is deployed again: its downtime is over.
-    pub fn note_running(&mut self) {
-        if let (Some(since), None) = (self.stopped_at, self.downtime) {
-            self.downtime = Some(since.elapsed());
-        }
-    }
 }
 
 /// Marks an error of the journal itself.
 #[derive(Debug, thiserror::Error)]
 #[error("the journal could not be written")]
-struct JournalFailed;
+pub struct JournalFailed;
 
 impl From<DeployError> for Setback {
     fn from(error: DeployError) -> Self {

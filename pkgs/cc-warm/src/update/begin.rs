@@ -8,12 +8,14 @@ use super::journal::Journal;
 use super::operation::Operation;
 use super::outcome::Outcome;
 use super::saga::{Begun, Kind};
+use super::turn::Turn;
 use crate::config::App;
 use crate::deployer::{Deployer, Known, Observed, Release};
+use crate::downtime::Stopwatch;
 use crate::health::Continuity;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{SnapshotId, Store};
+use crate::snapshot::{SnapshotId, Staged, Store};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
 
@@ -37,6 +39,10 @@ pub struct Start<'a> {
     pub to: &'a Release,
     /// The output of the continuity command before the stop.
     pub continuity: Option<Continuity>,
+    /// What was copied while the app ran.
+    pub staged: Option<Staged>,
+    /// The right to be the one app that is stopped.
+    pub turn: Option<Turn>,
     /// The snapshot that shall come back.
     pub restoring: Option<SnapshotId>,
     /// The app is stuck now.
@@ -74,9 +80,10 @@ impl Start<'_> {
             lock: self.lock,
             journal,
             narrator: self.context.narrator,
+            staged: self.staged,
+            turn: self.turn,
             restoring: self.restoring,
-            stopped_at: None,
-            downtime: None,
+            watch: Stopwatch::default(),
         };
         if let Err(error) = operation.run(self.to) {
             // At the first record nothing is touched, so nothing must be left to settle.

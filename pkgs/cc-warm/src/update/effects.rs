@@ -14,12 +14,13 @@ use crate::config::names::AppName;
 use crate::deployer::Stopped;
 use crate::history::{self, Entry};
 use crate::identity::Identity;
+use crate::snapshot::{self, Volume};
 use crate::state::{AppState, LastRun, StuckNote};
 use crate::sys::untrusted::Untrusted;
 
 /// Finishes the effects of the journal's terminal event; the journal of a stuck app stays.
 pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Outcome> {
-    let outcome = Outcome::of(operation.progress(), operation.downtime);
+    let outcome = Outcome::of(operation.progress(), &operation.watch);
     let stuck = matches!(outcome, Outcome::Stuck { .. });
     // Entering stuck undeploys; done again, it does nothing.
     let left_running = if stuck { operation.stop().err().map(|setback| setback.to_string()) } else { None };
@@ -30,8 +31,19 @@ pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Out
     if stuck {
         return Ok(outcome);
     }
-    tidy(&operation);
+    let volumes = operation.deployer.volumes().unwrap_or_else(|error| {
+        note(vec![error.into()]);
+        Vec::new()
+    });
+    tidy(&operation, &volumes);
+    let (store, taken) = (operation.store, operation.progress().snapshot.clone());
     operation.journal.remove()?;
+    // What takes long comes last: nothing is under way any more, and whoever kills this only leaves it to the next.
+    note(store.empty_trash(&volumes));
+    let work = snapshot::Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+    if let Some(error) = taken.and_then(|id| store.complete_digests(&id, work).err()) {
+        tracing::warn!("the snapshot has no digests of its content yet: {error:#}");
+    }
     Ok(outcome)
 }
 
@@ -84,8 +96,10 @@ fn entry(operation: &Operation<'_>, outcome: &Outcome) -> Entry {
         _ => None,
     };
     // What is stuck is down still.
-    let ended = operation.downtime.filter(|_| !matches!(outcome, Outcome::Stuck { .. }));
-    entry.downtime_ms = ended.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    if !matches!(outcome, Outcome::Stuck { .. }) {
+        entry.downtime_ms = operation.watch.whole_ms();
+        entry.downtime_parts = operation.watch.parts();
+    }
     entry
 }
 
@@ -164,12 +178,8 @@ fn rolled_back(
         alert = alert.fact("runs again", to.to_string());
     }
     if progress.restored {
-        alert = alert
-            .fact("no longer seen", format!("what users wrote after the stop, soon after {}", progress.begun.at))
-            .fact(
-                "kept",
-                format!("the failed version's data, as `.cc-warm-failed-{id}` beside the `_data` of each volume"),
-            );
+        let lost = format!("what users wrote after the stop, soon after {}", progress.begun.at);
+        alert = alert.fact("no longer seen", lost).fact("kept", kept(operation));
     }
     if progress.stopped == Some(Stopped::Killed) {
         alert = alert.fact("unclean", "the app had to be killed before the snapshot: its data is as after a power cut");
@@ -180,23 +190,47 @@ fn rolled_back(
     alert.hint(format!("cc-warm history {name}"))
 }
 
-/// Deletes what nobody needs any more. The app runs; a failure here is only noted.
-fn tidy(operation: &Operation<'_>) {
-    let update = &operation.app.update;
+/// Where what the failed version left is, in words.
+fn kept(operation: &Operation<'_>) -> String {
+    let id = operation.id();
+    if operation.progress().discarding {
+        return "nothing: there was no room for the failed version's data beside the snapshot's".to_owned();
+    }
+    let volumes = operation.deployer.volumes().unwrap_or_default();
+    let elsewhere: Vec<String> = operation
+        .store
+        .failed_data(&volumes)
+        .into_iter()
+        .filter(|kept| kept.operation == id && kept.path.starts_with(operation.store.failed_folder()))
+        .map(|kept| format!("`{}`", kept.path.display()))
+        .collect();
+    let beside = format!("the failed version's data, as `.cc-warm-failed-{id}` beside the `_data` of each volume");
+    if elsewhere.is_empty() { beside } else { format!("{beside}, and {}", elsewhere.join(", ")) }
+}
+
+/// Sets apart what nobody needs any more. The app runs; a failure here is only noted.
+fn tidy(operation: &Operation<'_>, volumes: &[Volume]) {
+    let rules = operation.rules();
+    note(operation.store.tidy(volumes, &rules, Some(operation.id())));
     let tidied = || -> Result<()> {
-        let volumes = operation.deployer.volumes()?;
-        operation.store.tidy(&volumes, update.keep_failed, update.keep_previous, operation.host.clock.now())?;
+        let listing = operation.store.list()?;
+        if !listing.unreadable.is_empty() {
+            // It is not known which release such a snapshot is of, so none is dropped.
+            return Ok(());
+        }
         let mut needed: BTreeSet<Identity> = BTreeSet::new();
         needed.extend(operation.progress().begun.from.clone());
         needed.insert(operation.progress().begun.to.clone());
-        for snapshot in operation.store.list()? {
-            needed.insert(snapshot.tag.identity);
-        }
+        needed.extend(listing.snapshots.into_iter().map(|snapshot| snapshot.tag.identity));
         let needed: Vec<Identity> = needed.into_iter().collect();
         Ok(operation.deployer.keep_only(&needed, operation.lock)?)
     };
-    if let Err(error) = tidied() {
-        tracing::warn!(app = %operation.app.name, "leftovers could not be deleted: {error:#}");
+    note(tidied().err().into_iter().collect());
+}
+
+fn note(errors: Vec<anyhow::Error>) {
+    for error in errors {
+        tracing::warn!("leftovers could not be deleted: {error:#}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! The way forward: stop, snapshot, deploy, healthy, the same as before, committed. Whatever fails after the first event
 //! turns into the way back.
 
+use std::time::Instant;
+
 use anyhow::{Result, anyhow};
 
 use super::operation::{Operation, Setback};
@@ -8,7 +10,7 @@ use super::saga::{Cause, Event, EventName, Kind};
 use crate::deployer::{DeployError, Known, Observed, Release, Stopped};
 use crate::error::Exit;
 use crate::health::{self, Rules, Verdict};
-use crate::snapshot::{SnapshotId, Tag};
+use crate::snapshot::{Order, SnapshotId, Tag, Work};
 use crate::sys::fault;
 use crate::sys::untrusted::Untrusted;
 
@@ -78,8 +80,12 @@ impl Operation<'_> {
 
     /// Stopped, gone, and a verified snapshot is the known-good.
     fn snapshot(&mut self) -> Result<(), Setback> {
+        let volumes = self.patiently(|| self.deployer.volumes()).map_err(Setback::from)?;
+        // What others have not written back yet is written back now, and not while the app is down.
+        self.store.sync_file_systems(&volumes)?;
         self.write(&Event::Stopping)?;
         let stopped = self.stop()?;
+        self.must_be_gone()?;
         let id = SnapshotId::random()?;
         self.write(&Event::Snapshotting { id: id.clone() })?;
         self.take(&id, stopped)?;
@@ -98,23 +104,35 @@ impl Operation<'_> {
             operation: self.id().to_owned(),
             unclean: stopped == Stopped::Killed,
         };
-        let snapshot = self.store.take(id, &volumes, &tag, None, &())?;
+        let env = self.deployer.env_to_keep(&tag.identity).map_err(Setback::from)?;
+        let order = Order { id, volumes: &volumes, tag: &tag, env: &env, staged: self.staged.take() };
+        let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt };
+        let (snapshot, spent) = self
+            .store
+            .take(&order, work)
+            .map_err(|error| if self.host.interrupt.is_set() { self.interrupted() } else { Setback::Broken(error) })?;
+        self.watch.add(spent.copy, |parts| &mut parts.copy);
+        self.watch.add(spent.verify, |parts| &mut parts.verify);
+        self.watch.add(spent.sync, |parts| &mut parts.sync);
         self.must_be_gone()?;
         fault::point("act.promote").map_err(anyhow::Error::from)?;
-        self.store.promote(&snapshot.id)?;
+        self.store.promote(&snapshot.id, self.host.clock.now())?;
         Ok(())
     }
 
     fn deploy_target(&mut self, target: &Release) -> Result<(), Setback> {
         self.must_be_ours()?;
         self.write(&Event::Deploying)?;
+        let since = Instant::now();
         let generation = self.deploy(target).map_err(|error| match error {
             DeployError::NotReady(error) => Setback::NotReady(error),
             DeployError::Failed(error) => {
                 Setback::Back(Cause::Failed, Untrusted::new(format!("it could not be deployed: {error:#}")))
             }
         })?;
-        self.note_running();
+        self.watch.add(since.elapsed(), |parts| &mut parts.start);
+        self.watch.running();
+        self.turn = None;
         Ok(self.write(&Event::Deployed { generation })?)
     }
 

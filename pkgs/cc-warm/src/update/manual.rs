@@ -4,18 +4,21 @@ use anyhow::{Context as _, Result};
 
 use super::begin::Start;
 use super::context::Context;
-use super::journal;
+pub use super::forecast::Forecast;
 use super::outcome::Outcome;
 use super::recover;
 use super::saga::{EventName, Kind, LiveData};
+use super::turn::{self, Turn};
+use super::{forecast, journal};
 use crate::config::{App, Warm};
-use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed};
+use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed, Release};
 use crate::error::{Exit, Problem};
 use crate::health::{self, Verdict, Watch};
 use crate::history::{self, Entry};
+use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Snapshot, SnapshotId, Store};
+use crate::snapshot::{Depth, Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
 use crate::state::{AppState, LastRun, Rejected};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
@@ -33,7 +36,18 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     let observed = deployer.observe()?;
     let (_, identity) = running(app, &observed)?;
     let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
-    must_fit(app, deployer.as_ref(), &store, context.host.reserve)?;
+    let total = must_fit(app, deployer.as_ref(), &store, context.host.reserve)?;
+    must_be_healthy(context, app, deployer.as_ref())?;
+    let staged = stage(context, deployer.as_ref(), &store, total)?;
+    if context.host.interrupt.is_set() {
+        return Ok(Outcome::Cancelled);
+    }
+    let turn = Turn::take(context, app, deployer.as_ref())?;
+    if turn.is_none() {
+        return Ok(turn::missed(context));
+    }
+    must_go_back(app, deployer.as_ref(), &release)?;
+    // Once more, right before the stop: minutes may have passed.
     must_be_healthy(context, app, deployer.as_ref())?;
     Start {
         context,
@@ -45,10 +59,45 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
         observed: &observed,
         to: &release,
         continuity: None,
+        staged,
+        turn,
         restoring: None,
         was_stuck: None,
     }
     .run()
+}
+
+/// What a snapshot of `app` would be like, touching nothing.
+pub fn forecast(host: &Host, app: &App) -> Result<Forecast> {
+    let deployer = deployer::open(host, app)?;
+    let store = Store::new(&host.dirs, &app.name);
+    let preflight = store.preflight(&deployer.volumes()?, host.reserve)?;
+    let history = history::read(&host.dirs, &app.name)?;
+    let last = history.iter().rev().find_map(|entry| {
+        let parts = entry.downtime_parts.filter(|_| matches!(entry.outcome.as_str(), "updated" | "snapshotted"))?;
+        let snapshot = store.get(&SnapshotId::parse(entry.snapshot.as_ref()?).ok()?).ok()??;
+        let totals = snapshot.volumes.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus);
+        Some((parts, totals))
+    });
+    Ok(forecast::forecast(preflight, last))
+}
+
+/// Copies the volumes of an app while it runs, so that its downtime depends on what changes only. Where that cannot be
+/// done, everything is copied while it is stopped: `None`.
+pub fn stage(context: &Context<'_>, deployer: &dyn Deployer, store: &Store, total: Totals) -> Result<Option<Staged>> {
+    let volumes = deployer.volumes()?;
+    context.narrator.say("copying its data while it runs");
+    let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+    Ok(match store.stage(&volumes, Some(total), work) {
+        Ok(staged) => Some(staged),
+        Err(error) => {
+            tracing::warn!("no copy could be made while the app runs: {error:#}");
+            for error in store.discard_staging() {
+                tracing::warn!("it could not be deleted: {error:#}");
+            }
+            None
+        }
+    })
 }
 
 /// Which snapshot a restore by hand means.
@@ -91,10 +140,15 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
     if let Observed::Present(_) = observed {
         running(app, &observed)?;
     }
+    if let Some(env) = store.env(&chosen.id)? {
+        deployer.take_env_back(&chosen.tag.identity, &env)?;
+    }
     let release = deployer.prepared(&chosen.tag.identity).map_err(anyhow::Error::from).map_err(|error| {
         Problem::new(format!("{} of app `{}` cannot be deployed; nothing was touched", chosen.tag.identity, app.name))
             .because(error)
     })?;
+    must_be_whole(context, app, &store, chosen)?;
+    must_go_back(app, deployer.as_ref(), &release)?;
     Start {
         context,
         app,
@@ -105,6 +159,8 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
         observed: &observed,
         to: &release,
         continuity: None,
+        staged: None,
+        turn: None,
         restoring: Some(chosen.id.clone()),
         was_stuck,
     }
@@ -142,6 +198,8 @@ pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Iden
         observed: &observed,
         to: &release,
         continuity: None,
+        staged: None,
+        turn: None,
         restoring: None,
         was_stuck,
     }
@@ -161,6 +219,8 @@ pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome
             .into());
     }
     must_be_healthy(context, app, deployer.as_ref())?;
+    // It must be possible to come back to it.
+    deployer.prepared(&identity)?;
     note_adopted(context, app, &identity)?;
     Ok(Outcome::Adopted { identity })
 }
@@ -270,13 +330,48 @@ pub fn healthy_now(context: &Context<'_>, app: &App, deployer: &dyn Deployer) ->
     })
 }
 
-/// Refuses what cannot be snapshotted, before any downtime.
-pub fn must_fit(app: &App, deployer: &dyn Deployer, store: &Store, reserve: u64) -> Result<()> {
+/// Who uses the data of a stateful app besides it: nothing could be snapshotted or restored, and the app would be down
+/// until they are gone.
+pub fn in_use(app: &App, deployer: &dyn Deployer) -> Result<Option<String>> {
+    let users = if app.stateful { deployer.outsiders()? } else { Vec::new() };
+    Ok((!users.is_empty())
+        .then(|| format!("its data is in use, so it is not stopped: {}; end that first", users.join(", "))))
+}
+
+/// Refuses data that could not be brought back with `release`, before the app is stopped for it.
+fn must_go_back(app: &App, deployer: &dyn Deployer, release: &Release) -> Result<()> {
+    let mut reasons = if app.stateful { deployer.unsuitable_volumes(release)? } else { Vec::new() };
+    reasons.extend(in_use(app, deployer)?);
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new(format!("`{}` was not touched: {}", app.name, reasons.join("; "))).exit(Exit::Refused).into())
+}
+
+/// Refuses a damaged snapshot before the app is stopped for it: what runs is better than nothing.
+fn must_be_whole(context: &Context<'_>, app: &App, store: &Store, chosen: &Snapshot) -> Result<()> {
+    context.narrator.say(&format!("checking snapshot {}", chosen.id));
+    let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+    let audit = store.audit(chosen, Depth { content: true, rate: None }, work)?;
+    if audit.problems.is_empty() {
+        return Ok(());
+    }
+    let problem = format!("snapshot {} of app `{}` is damaged; nothing was touched", chosen.id, app.name);
+    Err(Problem::new(problem)
+        .hint(format!("cc-warm verify {}", app.name))
+        .hint(format!("cc-warm restore {} --previous", app.name))
+        .because(anyhow::anyhow!(audit.problems.join("; ")))
+        .into())
+}
+
+/// Refuses what cannot be snapshotted, before any downtime; else how much would be copied.
+fn must_fit(app: &App, deployer: &dyn Deployer, store: &Store, reserve: u64) -> Result<Totals> {
     let preflight = store.preflight(&deployer.volumes()?, reserve)?;
     match preflight.refusal() {
-        None => Ok(()),
+        None => Ok(preflight.copied()),
         Some(reason) => {
             Err(Problem::new(format!("no snapshot of `{}` can be taken; nothing was touched: {reason}", app.name))
+                .hint(format!("cc-warm snapshot --dry-run {}", app.name))
                 .into())
         }
     }

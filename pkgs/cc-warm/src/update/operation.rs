@@ -6,14 +6,16 @@ use anyhow::{Context, Result, anyhow};
 
 use super::journal::Journal;
 use super::saga::{Cause, Event, EventName, Progress};
+use super::turn::Turn;
 use crate::config::App;
 use crate::deployer::{DeployError, Deployer, Known, Observed, Release, Stopped};
+use crate::downtime::Stopwatch;
 use crate::error::{Exit, Problem};
 use crate::health::{self, Rules, Verdict, Watch};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{SnapshotId, Store};
+use crate::snapshot::{Reporter, SnapshotId, Staged, Store};
 use crate::sys::clock::Deadline;
 use crate::sys::fault;
 use crate::sys::signals::Interrupt;
@@ -37,7 +39,7 @@ fn patience() -> Duration {
 }
 
 /// Tells what happens, a line an event, to whoever watches.
-pub trait Narrator {
+pub trait Narrator: Reporter {
     /// `text` has just begun or happened.
     fn say(&self, text: &str);
 }
@@ -88,12 +90,14 @@ pub struct Operation<'a> {
     pub journal: Journal,
     /// Who watches.
     pub narrator: &'a dyn Narrator,
+    /// What was copied while the app ran.
+    pub staged: Option<Staged>,
+    /// The right to be the one app that is stopped, until it runs again.
+    pub turn: Option<Turn>,
     /// The snapshot that a restore by hand was asked for.
     pub restoring: Option<SnapshotId>,
-    /// Since when the app is down, if this process stopped it.
-    pub stopped_at: Option<Instant>,
-    /// For how long it was down.
-    pub downtime: Option<Duration>,
+    /// For how long the app is down, as far as this process sees it.
+    pub watch: Stopwatch,
 }
 
 impl Operation<'_> {
@@ -142,7 +146,8 @@ impl Operation<'_> {
         if !matches!(&left, Ok(left) if left.is_empty()) {
             self.say("stopping");
         }
-        self.stopped_at.get_or_insert_with(Instant::now);
+        self.watch.stopped();
+        let since = Instant::now();
         let stopped = self
             .patiently(|| {
                 fault::point("act.stop").map_err(DeployError::failed)?;
@@ -152,20 +157,9 @@ impl Operation<'_> {
                 DeployError::NotReady(error) => Setback::NotReady(error),
                 DeployError::Failed(error) => Setback::Broken(error.context("the app could not be stopped")),
             })?;
-        self.must_be_gone()?;
+        self.must_be_down()?;
+        self.watch.add(since.elapsed(), |parts| &mut parts.stop);
         Ok(stopped)
-    }
-
-    /// Fails unless nothing of the app exists and nobody uses its volumes: the condition of every snapshot and restore.
-    pub fn must_be_gone(&self) -> Result<(), Setback> {
-        let left = self.patiently(|| self.deployer.remains()).map_err(|error| match error {
-            DeployError::NotReady(error) => Setback::NotReady(error),
-            DeployError::Failed(error) => Setback::Broken(error),
-        })?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        Err(Setback::Broken(anyhow!("it was stopped, but this is left of it: {}", left.join(", "))))
     }
 
     /// Deploys `release` and gives the generation of the new deployment.
@@ -213,6 +207,19 @@ impl Operation<'_> {
             return Err(Setback::Released(Untrusted::new(error.to_string())));
         }
         let progress = self.progress();
+        // Where it was written down what docker showed, whatever it shows now instead is another's work; where the act was
+        // cut short before that, the identity has to do.
+        let written = match progress.last {
+            EventName::Stopping | EventName::Snapshotting | EventName::Snapshotted => {
+                progress.begun.generation.as_ref()
+            }
+            EventName::Deployed | EventName::RollingBack | EventName::Restoring => progress.deployed.as_ref(),
+            _ => None,
+        };
+        let [before, now] = [progress.begun.generation.as_ref(), Some(&deployment.generation)];
+        if written.is_some() && now != written && now != before {
+            return Err(Setback::Released(Untrusted::new("it was changed by someone else meanwhile")));
+        }
         let ours = |identity: &Identity| {
             [progress.begun.from.as_ref(), Some(&progress.begun.to), progress.back_to()].contains(&Some(identity))
         };

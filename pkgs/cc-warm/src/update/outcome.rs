@@ -1,10 +1,9 @@
 //! How an operation on one app ended: the exit code, the word in the history, and the sentence.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::saga::{Cause, EventName, Kind, LiveData, Progress};
+use crate::downtime::{Parts, Stopwatch, seconds};
 use crate::error::Exit;
 use crate::identity::Identity;
 use crate::recipe::version::Version;
@@ -31,6 +30,9 @@ pub enum Outcome {
         /// For how long the app was down, in milliseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         downtime_ms: Option<u64>,
+        /// On what that time went, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        downtime_parts: Option<Parts>,
     },
     /// The app runs what it ran before, and that is now the last-good.
     Adopted {
@@ -73,6 +75,9 @@ pub enum Outcome {
         /// For how long the app was down, in milliseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         downtime_ms: Option<u64>,
+        /// On what that time went, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        downtime_parts: Option<Parts>,
     },
     /// A snapshot's version and data are back, as the operator asked.
     Restored {
@@ -93,6 +98,9 @@ pub enum Outcome {
         /// For how long the app was down, in milliseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         downtime_ms: Option<u64>,
+        /// On what that time went, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        downtime_parts: Option<Parts>,
     },
     /// The way back failed in this run; the app is down.
     Stuck {
@@ -143,9 +151,9 @@ pub enum Outcome {
 impl Outcome {
     /// What a terminal journal says.
     #[must_use]
-    pub fn of(progress: &Progress, downtime: Option<Duration>) -> Self {
+    pub fn of(progress: &Progress, watch: &Stopwatch) -> Self {
         let begun = &progress.begun;
-        let downtime_ms = downtime.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        let (downtime_ms, downtime_parts) = (watch.whole_ms(), watch.parts());
         match progress.last {
             EventName::Stuck => {
                 let (reason, data) = progress.stuck.clone().unwrap_or((Untrusted::default(), LiveData::Failed));
@@ -155,6 +163,7 @@ impl Outcome {
             EventName::Committed if begun.kind == Kind::Snapshot => Self::Snapshotted {
                 snapshot: progress.snapshot.as_ref().map(ToString::to_string).unwrap_or_default(),
                 downtime_ms,
+                downtime_parts,
             },
             EventName::RolledBack if begun.kind == Kind::Restore && progress.restored => {
                 Self::Restored { to: begun.to.clone(), operation: begun.operation.clone() }
@@ -171,9 +180,10 @@ impl Outcome {
                     cause,
                     reason,
                     downtime_ms,
+                    downtime_parts,
                 }
             }
-            _ => Self::Updated { from: begun.from.clone(), to: begun.to.clone(), downtime_ms },
+            _ => Self::Updated { from: begun.from.clone(), to: begun.to.clone(), downtime_ms, downtime_parts },
         }
     }
 
@@ -230,15 +240,23 @@ impl Outcome {
     /// In a sentence or a few lines, for a terminal.
     #[must_use]
     pub fn describe(&self) -> String {
-        let down = |ms: &Option<u64>| ms.map_or(String::new(), |ms| format!(", down for {}", seconds(ms)));
+        let down = |ms: &Option<u64>, parts: &Option<Parts>| {
+            let parts = parts.as_ref().map(Parts::describe).filter(|parts| !parts.is_empty());
+            let parts = parts.map_or(String::new(), |parts| format!(" ({parts})"));
+            ms.map_or(String::new(), |ms| format!(", down for {}{parts}", seconds(ms)))
+        };
         match self {
             Self::UpToDate { version, notes } => lines(&format!("up to date at {version}"), notes),
             Self::Updated { from: None, to, .. } => format!("deployed {to} for the first time"),
-            Self::Updated { from: Some(from), to, downtime_ms } if from.version == to.version => {
-                format!("updated: {} with its changed environment or commit{}", to.version, down(downtime_ms))
+            Self::Updated { from: Some(from), to, downtime_ms, downtime_parts } if from.version == to.version => {
+                format!(
+                    "updated: {} with its changed environment or commit{}",
+                    to.version,
+                    down(downtime_ms, downtime_parts)
+                )
             }
-            Self::Updated { from: Some(from), to, downtime_ms } => {
-                format!("updated: {} → {}{}", from.version, to.version, down(downtime_ms))
+            Self::Updated { from: Some(from), to, downtime_ms, downtime_parts } => {
+                format!("updated: {} → {}{}", from.version, to.version, down(downtime_ms, downtime_parts))
             }
             Self::Adopted { identity } => format!("adopted: {identity} runs and is healthy; nothing was changed"),
             Self::Held { current, candidate, reasons, .. } => {
@@ -250,12 +268,12 @@ impl Outcome {
                 let current = current.as_ref().map_or("an unknown version".to_owned(), ToString::to_string);
                 format!("{current} runs on: {candidate} waits for a window in which the app may be stopped")
             }
-            Self::RolledBack { to, tried, cause, reason, downtime_ms } => {
+            Self::RolledBack { to, tried, cause, reason, downtime_ms, downtime_parts } => {
                 let what = if *cause == Some(Cause::Failed) { "failed" } else { "was cut short" };
                 let now =
                     to.as_ref().map_or("nothing is deployed".to_owned(), |to| format!("{} runs again", to.version));
                 lines(
-                    &format!("rolled back: {} {what}, {now}{}", tried.version, down(downtime_ms)),
+                    &format!("rolled back: {} {what}, {now}{}", tried.version, down(downtime_ms, downtime_parts)),
                     &[reason.terminal_lines()],
                 )
             }
@@ -263,8 +281,8 @@ impl Outcome {
                 format!("restored: {to} runs on its snapshot; what was live is kept as .cc-warm-failed-{operation}")
             }
             Self::Restarted { identity } => format!("started again: {identity}"),
-            Self::Snapshotted { snapshot, downtime_ms } => {
-                format!("snapshot {snapshot} is the known-good{}", down(downtime_ms))
+            Self::Snapshotted { snapshot, downtime_ms, downtime_parts } => {
+                format!("snapshot {snapshot} is the known-good{}", down(downtime_ms, downtime_parts))
             }
             Self::Stuck { reason, data } => lines(
                 &format!("STUCK: the app is down and stays down ({})", data.describe()),
@@ -329,15 +347,11 @@ impl LiveData {
             Self::Snapshot => "its data is the restored snapshot",
             Self::Failed => "its data is what the failed version left",
             Self::Mixed => "some volumes hold the snapshot, some the failed version's data",
+            Self::Discarded => "its data was given up for want of space, and the snapshot is not back yet",
         }
     }
 }
 
 fn lines(first: &str, rest: &[String]) -> String {
     rest.iter().fold(first.to_owned(), |text, line| format!("{text}\n  - {}", line.replace('\n', "\n    ")))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a downtime for people")]
-fn seconds(ms: u64) -> String {
-    format!("{:.1} s", ms as f64 / 1000.0)
 }

@@ -15,6 +15,7 @@ use crate::alert::{Alert, Kind as AlertKind};
 use crate::config::names::AppName;
 use crate::deployer;
 use crate::deployer::{Convergence, Known, Observed};
+use crate::downtime::Stopwatch;
 use crate::error::Exit;
 use crate::lock::AppLock;
 use crate::snapshot::Store;
@@ -48,9 +49,10 @@ pub fn settle(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<O
         lock,
         journal,
         narrator: context.narrator,
+        staged: None,
+        turn: None,
         restoring: None,
-        stopped_at: None,
-        downtime: None,
+        watch: Stopwatch::default(),
     };
     if !matches!(plan, Plan::Finish | Plan::LeaveStuck) {
         let progress = operation.progress();
@@ -117,7 +119,8 @@ fn perform(operation: &mut Operation<'_>, plan: Plan) -> Result<(), Setback> {
             operation.stop().map(drop)
         }
         Plan::StartPrior | Plan::GoBack | Plan::Undeploy => {
-            let on_the_way_back = [EventName::RollingBack, EventName::Restoring, EventName::Exchanging];
+            let on_the_way_back =
+                [EventName::RollingBack, EventName::Restoring, EventName::Exchanging, EventName::DiscardingFailed];
             if !on_the_way_back.contains(&operation.progress().last) {
                 operation.turn_back(
                     Cause::Interrupted,

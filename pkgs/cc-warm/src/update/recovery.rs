@@ -40,7 +40,7 @@ pub fn plan(progress: &Progress) -> Plan {
         E::Stopping | E::Snapshotting | E::Snapshotted | E::Deploying | E::Deployed | E::RollingBack => {
             Plan::StartPrior
         }
-        E::Restoring | E::Exchanging => Plan::GoBack,
+        E::Restoring | E::Exchanging | E::DiscardingFailed => Plan::GoBack,
         // Redeploying: a snapshot by hand, too, restarts the app without any restore before it.
         E::Restored | E::Redeploying => Plan::StartRestored,
         E::Healthy => Plan::Commit,

@@ -12,6 +12,7 @@ use super::notice::{self, Waits};
 use super::outcome::Outcome;
 use super::recover;
 use super::saga::Kind;
+use super::turn::{self, Turn};
 use crate::alert::Kind as AlertKind;
 use crate::config::{App, window};
 use crate::deployer::{self, Convergence, Deployer, Observed, Release};
@@ -20,7 +21,7 @@ use crate::gate::{Candidate, Decision, Skipped};
 use crate::health::{self, Continuity};
 use crate::identity::Identity;
 use crate::lock::{self, AppLock};
-use crate::snapshot::Store;
+use crate::snapshot::{Preflight, Staged, Store};
 use crate::state::{AppState, Held, LastRun};
 use crate::sys::untrusted::Untrusted;
 
@@ -184,6 +185,8 @@ impl Run<'_> {
         if let Some(outcome) = self.not_healthy()? {
             return Ok(outcome);
         }
+        // It must be possible to come back to it.
+        self.deployer.prepared(&identity)?;
         let above = state.held.as_ref().is_some_and(|held| held.version <= identity.version);
         manual::note_adopted(self.context, self.app, &identity)?;
         if above {
@@ -244,7 +247,9 @@ impl Run<'_> {
             secrets: std::collections::BTreeMap::new(),
         };
         self.prepare(&release)?;
-        self.begin(Kind::FirstDeploy, &release, None)
+        // Preparing an app that was never here may have made its environment.
+        let release = Release { env: self.deployer.env()?, ..release };
+        self.begin(Kind::FirstDeploy, &release, None, None, None)
     }
 
     fn apply(&self, state: &mut AppState, candidate: &Candidate) -> Result<Outcome> {
@@ -258,23 +263,35 @@ impl Run<'_> {
         // For the way back.
         self.deployer.prepared(&current)?;
         self.prepare(&target)?;
-        if let Some(reason) = self.no_room()? {
+        let preflight = self.preflight()?;
+        if let Some(reason) = preflight.as_ref().and_then(Preflight::refusal) {
             let waits = Waits { candidate: Some(candidate.clone()), reasons: vec![reason.clone()], approvable: false };
             self.note_held(state, &waits)?;
             notice::disk_short(self.context, self.app, &target.version, &reason)?;
             return Ok(self.held(waits));
         }
         self.context.resolve(&self.app.name, &[AlertKind::DiskShort])?;
+        let staged = match preflight {
+            Some(preflight) => manual::stage(self.context, self.deployer, &self.store(), preflight.copied())?,
+            None => None,
+        };
         let continuity = health::continuity(self.app)?;
         if self.context.host.interrupt.is_set() {
             return Ok(Outcome::Cancelled);
+        }
+        let Some(turn) = Turn::take(self.context, self.app, self.deployer)? else {
+            return Ok(turn::missed(self.context));
+        };
+        if let Some(reason) = manual::in_use(self.app, self.deployer)? {
+            return self
+                .hold(state, Waits { candidate: Some(candidate.clone()), reasons: vec![reason], approvable: false });
         }
         // Once more, right before the stop: minutes may have passed.
         if let Some(outcome) = self.not_healthy()? {
             return Ok(outcome);
         }
         match self.deployer.observe()? {
-            now if now == self.assessment.observed => self.begin(Kind::Update, &target, continuity),
+            now if now == self.assessment.observed => self.begin(Kind::Update, &target, continuity, staged, Some(turn)),
             _ => Ok(Outcome::Released { by: Untrusted::new("the deployment changed while the update was prepared") }),
         }
     }
@@ -299,13 +316,16 @@ impl Run<'_> {
         }
     }
 
-    /// Why a snapshot does not fit, if one is needed.
-    fn no_room(&self) -> Result<Option<String>> {
+    fn store(&self) -> Store {
+        Store::new(&self.context.host.dirs, &self.app.name)
+    }
+
+    /// What a snapshot of a stateful app would take.
+    fn preflight(&self) -> Result<Option<Preflight>> {
         if !self.app.stateful {
             return Ok(None);
         }
-        let store = Store::new(&self.context.host.dirs, &self.app.name);
-        Ok(store.preflight(&self.deployer.volumes()?, self.context.host.reserve)?.refusal())
+        self.store().preflight(&self.deployer.volumes()?, self.context.host.reserve).map(Some)
     }
 
     /// Keeps the target's commit, so that it can be gone back to even when its tag is gone.
@@ -313,8 +333,15 @@ impl Run<'_> {
         self.context.recipes.mirror(&self.app.remote).pin(&release.commit)
     }
 
-    fn begin(&self, kind: Kind, to: &Release, continuity: Option<Continuity>) -> Result<Outcome> {
-        let store = Store::new(&self.context.host.dirs, &self.app.name);
+    fn begin(
+        &self,
+        kind: Kind,
+        to: &Release,
+        continuity: Option<Continuity>,
+        staged: Option<Staged>,
+        turn: Option<Turn>,
+    ) -> Result<Outcome> {
+        let store = self.store();
         Start {
             context: self.context,
             app: self.app,
@@ -325,6 +352,8 @@ impl Run<'_> {
             observed: &self.assessment.observed,
             to,
             continuity,
+            staged,
+            turn,
             restoring: None,
             was_stuck: None,
         }

@@ -81,6 +81,8 @@ pub enum LiveData {
     Failed,
     /// Some volumes are the snapshot's, some the failed version's.
     Mixed,
+    /// Given up for want of space; the snapshot is not back yet.
+    Discarded,
 }
 
 /// One event of the intent log. It is durable before the act that it announces.
@@ -128,6 +130,8 @@ pub enum Event {
     },
     /// One volume's live data will change places with the restored.
     Exchanging(Exchange),
+    /// There is no room for both: the live data that has not been exchanged is given up, for the snapshot, which is whole.
+    DiscardingFailed,
     /// All data is the snapshot's, durably.
     Restored,
     /// The version to go back to will be deployed.
@@ -189,6 +193,7 @@ event_names! {
     RollingBack Event::RollingBack { .. } => "rolling-back",
     Restoring Event::Restoring { .. } => "restoring",
     Exchanging Event::Exchanging(_) => "exchanging",
+    DiscardingFailed Event::DiscardingFailed => "discarding-failed",
     Restored Event::Restored => "restored",
     Redeploying Event::Redeploying => "redeploying",
     RolledBack Event::RolledBack => "rolled-back",
@@ -206,6 +211,7 @@ pub struct IllegalEvent {
 
 /// All that the events so far say: the fold of the journal.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one fact that an event established")]
 pub struct Progress {
     /// The first record.
     pub begun: Begun,
@@ -225,6 +231,8 @@ pub struct Progress {
     pub back: Option<(Cause, Untrusted)>,
     /// Exchanges announced so far.
     pub exchanges: Vec<Exchange>,
+    /// Whether the failed data is given up.
+    pub discarding: bool,
     /// Whether all data is back.
     pub restored: bool,
     /// Why it is stuck, and on which data.
@@ -247,6 +255,7 @@ impl Progress {
             deployed: None,
             back: None,
             exchanges: Vec::new(),
+            discarding: false,
             restored: false,
             stuck: None,
             released: None,
@@ -269,6 +278,7 @@ impl Progress {
             Event::Deployed { generation } => self.deployed = Some(generation),
             Event::RollingBack { cause, reason } => self.back = Some((cause, reason)),
             Event::Exchanging(exchange) => self.exchanges.push(exchange),
+            Event::DiscardingFailed => self.discarding = true,
             Event::Restored => self.restored = true,
             Event::Stuck { reason, data } => self.stuck = Some((reason, data)),
             Event::Released { by } => self.released = Some(by),
@@ -316,9 +326,10 @@ impl Progress {
                 _ => false,
             },
             Event::Exchanging(exchange) => {
-                matches!(last, E::Restoring | E::Exchanging)
+                matches!(last, E::Restoring | E::Exchanging | E::DiscardingFailed)
                     && !self.exchanges.iter().any(|known| known.volume == exchange.volume)
             }
+            Event::DiscardingFailed => matches!(last, E::Restoring | E::Exchanging) && !self.discarding,
             Event::Restored => matches!(last, E::Restoring | E::Exchanging),
             Event::Redeploying => match last {
                 E::Begun => kind == Kind::Restart,
@@ -330,7 +341,14 @@ impl Progress {
             Event::RolledBack => last == E::Redeploying || (last == E::RollingBack && self.begun.from.is_none()),
             Event::Stuck { .. } => matches!(
                 last,
-                E::Begun | E::Stopping | E::RollingBack | E::Restoring | E::Exchanging | E::Restored | E::Redeploying
+                E::Begun
+                    | E::Stopping
+                    | E::RollingBack
+                    | E::Restoring
+                    | E::Exchanging
+                    | E::DiscardingFailed
+                    | E::Restored
+                    | E::Redeploying
             ),
             Event::Released { .. } => !self.is_terminal() && last != E::Healthy,
         }
@@ -363,6 +381,7 @@ impl Progress {
     pub fn live_data(&self) -> LiveData {
         match (self.restored, self.exchanges.is_empty(), self.touched || self.begun.was_stuck.is_some()) {
             (true, _, _) => LiveData::Snapshot,
+            (false, _, _) if self.discarding => LiveData::Discarded,
             (false, false, _) => LiveData::Mixed,
             (false, true, true) => LiveData::Failed,
             (false, true, false) => LiveData::Untouched,
@@ -371,40 +390,8 @@ impl Progress {
 }
 
 #[cfg(test)]
-pub(crate) mod samples {
-    use super::{Begun, Kind};
-    use crate::config::raw;
-    use crate::identity::{Env, Identity};
-
-    pub(crate) fn identity(version: &str) -> Identity {
-        Identity {
-            version: version.parse().unwrap(),
-            commit: "0123456789012345678901234567890123456789".parse().unwrap(),
-            env: Env::default().digest(),
-            secrets: std::collections::BTreeMap::new(),
-        }
-    }
-
-    pub(crate) fn begun() -> Begun {
-        let text = r#"{"format": 1, "apps": {"login": {
-            "recipe": "/recipes/login", "domain": "login.example.org", "deployer": {"process": {}},
-            "health": {"probes": [{"http": {"url": "http://localhost"}}]}}}}"#;
-        let config = raw::parse(text).unwrap().validate().unwrap();
-        Begun {
-            operation: "op".to_owned(),
-            kind: Kind::Update,
-            app: config.apps.into_values().next().unwrap(),
-            from: Some(identity("1.0.0+1")),
-            to: identity("1.1.0+1"),
-            generation: Some("g".to_owned()),
-            stateful: true,
-            continuity: None,
-            helper: "/run/cc-warm".to_owned(),
-            at: jiff::Timestamp::UNIX_EPOCH,
-            was_stuck: None,
-        }
-    }
-}
+#[path = "saga_samples.rs"]
+pub(crate) mod samples;
 
 #[cfg(test)]
 #[path = "saga_tests.rs"]

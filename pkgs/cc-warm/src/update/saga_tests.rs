@@ -23,6 +23,7 @@ fn every_event() -> Vec<Event> {
         Event::RollingBack { cause: Cause::Failed, reason: text() },
         Event::Restoring { id: id() },
         Event::Exchanging(Exchange::sample("data")),
+        Event::DiscardingFailed,
         Event::Restored,
         Event::Redeploying,
         Event::RolledBack,
@@ -70,7 +71,8 @@ fn key(progress: &Progress) -> impl Ord + use<> {
     let begun = &progress.begun;
     let about = (begun.kind as u8, begun.stateful, begun.from.is_some(), begun.was_stuck.is_some());
     let exchanged: Vec<String> = progress.exchanges.iter().map(|exchange| exchange.volume.clone()).collect();
-    let so_far = (progress.snapshotted, progress.touched, progress.restored, progress.back.is_some());
+    let so_far =
+        (progress.snapshotted, progress.touched, progress.restored, progress.back.is_some(), progress.discarding);
     (about, progress.last, progress.snapshot.clone(), so_far, exchanged)
 }
 
@@ -149,7 +151,9 @@ fn the_first_event_of_every_plan_is_legal_where_it_is_made() {
                 can(back()) || can(Event::Redeploying) || (can(Event::RolledBack) && progress.begun.from.is_none())
             }
             Plan::GoBack => {
-                can(back()) || can(Event::Restoring { id: id.clone() }) || progress.last == EventName::Exchanging
+                can(back())
+                    || can(Event::Restoring { id: id.clone() })
+                    || matches!(progress.last, EventName::Exchanging | EventName::DiscardingFailed)
             }
             Plan::StartRestored => can(Event::Redeploying),
             Plan::Undeploy => can(back()) || can(Event::RolledBack),
@@ -187,6 +191,7 @@ fn recovery_is_as_the_design_says() {
     rolling-back touched: GoBack
     restoring touched: GoBack
     exchanging touched: GoBack
+    discarding-failed touched: GoBack
     restored touched: StartRestored
     redeploying untouched: StartRestored
     redeploying touched: StartRestored

@@ -21,6 +21,8 @@ pub(crate) enum Scenario {
     Forward,
     /// An update that is not, and goes back.
     Back,
+    /// An update that is not, and there is no room for its data beside the snapshot's.
+    Cramped,
     /// The prior version does not come up again either: stuck.
     Stuck,
     /// Nothing was there before.
@@ -35,9 +37,10 @@ pub(crate) enum Scenario {
     Released,
 }
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 9] = [
     Scenario::Forward,
     Scenario::Back,
+    Scenario::Cramped,
     Scenario::Stuck,
     Scenario::First,
     Scenario::FirstFails,
@@ -64,7 +67,9 @@ impl Scenario {
         };
         match self {
             Self::Forward => fixture.publish("1.1.0+2", 2, Behaviour::Healthy),
-            Self::Back | Self::Stuck | Self::Released => fixture.publish("1.1.0+2", 2, Behaviour::Broken),
+            Self::Back | Self::Cramped | Self::Stuck | Self::Released => {
+                fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+            }
             Self::Restore => {
                 fixture.run(&["snapshot", APP]).expect(0);
                 fixture.sandbox.write_note("after the snapshot").unwrap();
@@ -85,6 +90,7 @@ impl Scenario {
     /// Faults that the scenario itself is made of.
     fn faults(self) -> &'static str {
         match self {
+            Self::Cramped => "snapshot.build.begun#1=enospc,snapshot.build.begun#2=enospc",
             Self::Stuck => "act.redeploy#1=fail,act.redeploy#2=fail",
             Self::Released => "act.taken-over=fail",
             _ => "",
@@ -95,7 +101,7 @@ impl Scenario {
     fn exit(self) -> i32 {
         match self {
             Self::Forward | Self::First | Self::Snapshot | Self::Restore => 0,
-            Self::Back | Self::FirstFails => 11,
+            Self::Back | Self::Cramped | Self::FirstFails => 11,
             Self::Stuck => 12,
             Self::Released => 1,
         }
@@ -220,7 +226,7 @@ fn check_invariants(scenario: Scenario, fixture: &Fixture, said: &str) {
             // Two cuts of one identity reject it; then nothing more is tried.
             assert_eq!(again.code, Some(0), "{} {}", again.text, evidence());
         }
-        Scenario::Back | Scenario::Stuck => {
+        Scenario::Back | Scenario::Cramped | Scenario::Stuck => {
             assert!(matches!(again.code, Some(0 | 11)), "{} {}", again.text, evidence());
         }
         _ => assert!(matches!(again.code, Some(0 | 10 | 11)), "{} {}", again.text, evidence()),
@@ -250,6 +256,11 @@ fn a_healthy_update_killed_anywhere_is_settled() {
 #[test]
 fn a_rollback_killed_anywhere_is_settled() {
     matrix(Scenario::Back);
+}
+
+#[test]
+fn a_rollback_without_room_killed_anywhere_is_settled() {
+    matrix(Scenario::Cramped);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod disk;
 mod docs;
 mod failing;
 mod fixture;
+mod in_use;
 mod json;
 mod policy;
 mod process;

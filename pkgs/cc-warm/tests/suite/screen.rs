@@ -19,20 +19,21 @@ pub(crate) struct Screen {
 }
 
 /// What is different in each run, and its name.
-const FILTERS: [(&str, &str); 14] = [
+const FILTERS: [(&str, &str); 15] = [
     (r"/[^ `'\x22\n]*/cc-warm-sandbox-[A-Za-z0-9]+", "$SANDBOX"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
     (r"commit [0-9a-f]{10,40}\b", "commit COMMIT"),
     (r"\b[0-9a-f]{40}\b", "COMMIT"),
     (r"\b[0-9a-f]{12}\b", "ID"),
-    (r"down for \d+\.\d s", "down for N s"),
-    (r"\(down \d+ ms\)", "(down N ms)"),
+    (r"down for [\d.]+ (?:m?s|min)(?: \([a-z0-9., ]+\))?", "down for N s"),
+    (r"\(down [^)]*\)", "(down N s)"),
     (r", \d+ deaths in all", ""),
     (r" \(attempt \d+, \d+ s\)", ""),
     (r"attempt \d+, \d+ s; ", ""),
     (r"process \d+", "process PID"),
     (r"\b[0-9a-f]{32}\b", "DIGEST"),
     (r"\x22(downtimeMs|downtime_ms)\x22: \d+", "\"downtime\": N"),
+    (r"\x22(?:downtimeParts|downtime_parts)\x22: \{[^}]*\}", "\"downtimeParts\": PARTS"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "TIME"),
 ];
 

@@ -1,6 +1,6 @@
 //! Stopping, and what is left. "Gone" is what the kernel says, not what a file does: the supervisor is gone (in a PID
-//! namespace the kernel ends its process 1 only after every other one), no process bears the deployment's mark or runs
-//! as the app's own user, and nobody uses a volume.
+//! namespace the kernel ends its process 1 only after every other one), and no process bears the deployment's mark or
+//! runs as the app's own user. Whether somebody else uses a volume is not a question about the app.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use super::keeper::MARK;
 use super::record::{Containment, Deployed, Status};
 use crate::deployer::Stopped;
 use crate::sys::clock::Deadline;
-use crate::sys::procfs::{self, Folders, ProcessId};
+use crate::sys::procfs::{self, ProcessId};
 use crate::sys::{durable, fault, flock};
 
 /// How long the supervisor has, beyond the app's own grace, to kill what is left and to write down how it went.
 const MARGIN: Duration = Duration::from_secs(10);
 
 /// Ends whatever runs of the app and removes the record.
-pub(super) fn stop(folder: &Folder, volumes: &[PathBuf], deadline: Deadline) -> Result<Stopped> {
+pub(super) fn stop(folder: &Folder, deadline: Deadline) -> Result<Stopped> {
     if !folder.root().is_dir() {
         return Ok(Stopped::WasDown);
     }
@@ -43,15 +43,6 @@ pub(super) fn stop(folder: &Folder, volumes: &[PathBuf], deadline: Deadline) -> 
         && kill_marked(deployed, deadline)?
     {
         stopped = Stopped::Killed;
-    }
-    // Those who were killed may take a moment to let go of a volume.
-    let mut left = users(volumes);
-    while !left.is_empty() {
-        if deadline.is_over() {
-            bail!("still there: {}", left.join(", "));
-        }
-        std::thread::sleep(deadline.left().min(Duration::from_millis(100)));
-        left = users(volumes);
     }
     durable::remove(&folder.deployment())?;
     fault::point("process.stop.recorded")?;
@@ -137,7 +128,7 @@ fn marked(deployed: &Deployed) -> Vec<ProcessId> {
 }
 
 /// What of the app exists, in words.
-pub(super) fn remains(folder: &Folder, volumes: &[PathBuf]) -> Result<Vec<String>> {
+pub(super) fn remains(folder: &Folder) -> Result<Vec<String>> {
     let mut left = Vec::new();
     if let Some(deployed) =
         Deployed::read(folder)?.filter(|deployed| procfs::boot_id().is_ok_and(|boot| boot == deployed.boot))
@@ -155,8 +146,25 @@ pub(super) fn remains(folder: &Folder, volumes: &[PathBuf]) -> Result<Vec<String
             left.push("a launch under way".to_owned());
         }
     }
-    left.extend(users(volumes));
     Ok(left)
+}
+
+/// Whoever uses one of `volumes` and is no process of the app, in words.
+pub(super) fn outsiders(folder: &Folder, volumes: &[PathBuf]) -> Result<Vec<String>> {
+    let Some(deployed) = Deployed::read(folder)? else { return Ok(procfs::users_of(volumes)) };
+    let supervisor = Status::read(folder, &deployed.generation)?.map(|status| (status.supervisor, status.containment));
+    let namespace = match supervisor {
+        Some((supervisor, containment)) if containment != Containment::Session && supervisor.runs() => {
+            procfs::pid_namespace(supervisor.pid)
+        }
+        _ => None,
+    };
+    let marked: Vec<i32> = marked(&deployed).into_iter().map(|id| id.pid).collect();
+    Ok(procfs::users_except(volumes, &|pid| {
+        supervisor.is_some_and(|(supervisor, _)| supervisor.pid == pid)
+            || marked.contains(&pid)
+            || (namespace.is_some() && procfs::pid_namespace(pid) == namespace)
+    }))
 }
 
 /// What shares the supervisor's PID namespace.
@@ -170,20 +178,4 @@ fn members(supervisor: ProcessId, containment: Option<Containment>) -> Vec<Strin
     };
     let members = procfs::all().into_iter().filter(inside);
     members.map(|process| format!("process {} (`{}`)", process.id.pid, process.name.terminal())).collect()
-}
-
-/// Who uses a volume, whosoever it is; this process, which copies them, is left out.
-fn users(volumes: &[PathBuf]) -> Vec<String> {
-    let folders = Folders::new(volumes);
-    if folders.is_empty() {
-        return Vec::new();
-    }
-    let me = procfs::this_process().map(|me| me.pid).ok();
-    let others = procfs::all().into_iter().filter(|process| Some(process.id.pid) != me);
-    others
-        .filter_map(|process| {
-            let how = procfs::use_of(process.id.pid, &folders)?;
-            Some(format!("process {} (`{}`) has a volume of it {how}", process.id.pid, process.name.terminal()))
-        })
-        .collect()
 }

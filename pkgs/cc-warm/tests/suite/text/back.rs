@@ -12,6 +12,7 @@ fn a_rollback_and_a_retry() {
     assert_snapshot!(screen.shows(&["update"]), @"
     $ cc-warm update
     | notes: preparing 1.0.0+1 → 1.1.0+2
+    | notes: copying its data while it runs
     | notes: stopping
     | notes: taking a snapshot of 1 volume(s)
     | notes: deploying 1.1.0+2
@@ -50,7 +51,7 @@ fn a_rollback_and_a_retry() {
     assert_snapshot!(screen.shows(&["history", NOTES]), @"
     $ cc-warm history notes
     2026-03-06 03:40:00 UTC  first-deploy updated      nothing → 1.0.0+1
-    2026-03-06 03:40:00 UTC  update       rolled-back  1.0.0+1 → 1.1.0+2  (down N ms)
+    2026-03-06 03:40:00 UTC  update       rolled-back  1.0.0+1 → 1.1.0+2  (down N s)
         http http://127.0.0.1:PORT/health answered 500, wanted 200 (body begins: the new storage engine is not there)
     ");
     assert_snapshot!(screen.document(&["history", NOTES, "-n", "1"]), @r#"
@@ -62,6 +63,7 @@ fn a_rollback_and_a_retry() {
         {
           "at": "2026-03-06T03:40:00Z",
           "downtime": N,
+          "downtimeParts": PARTS,
           "format": 1,
           "from": {
             "commit": "COMMIT",
@@ -112,6 +114,7 @@ fn a_rollback_and_a_retry() {
           "app": "notes",
           "cause": "failed",
           "downtime": N,
+          "downtimeParts": PARTS,
           "exit": 11,
           "outcome": "rolled-back",
           "reason": "http http://127.0.0.1:PORT/health answered 500, wanted 200 (body begins: the new storage engine is not there)",
@@ -140,6 +143,7 @@ fn a_stuck_app() {
     assert_snapshot!(screen.shows_with(&["update"], |program| program.env("CC_WARM_FAULT", broken)), @"
     $ cc-warm update
     | notes: preparing 1.0.0+1 → 1.1.0+2
+    | notes: copying its data while it runs
     | notes: stopping
     | notes: taking a snapshot of 1 volume(s)
     | notes: deploying 1.1.0+2

@@ -135,6 +135,7 @@ fn a_held_update_and_its_approval() {
         {
           "app": "notes",
           "downtime": N,
+          "downtimeParts": PARTS,
           "exit": 0,
           "from": {
             "commit": "COMMIT",

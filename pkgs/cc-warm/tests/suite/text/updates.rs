@@ -122,6 +122,7 @@ fn a_healthy_update() {
     assert_snapshot!(screen.shows(&["update", NOTES]), @"
     $ cc-warm update notes
     | notes: preparing 1.0.0+1 → 1.1.0+2
+    | notes: copying its data while it runs
     | notes: stopping
     | notes: taking a snapshot of 1 volume(s)
     | notes: deploying 1.1.0+2
@@ -137,7 +138,7 @@ fn a_healthy_update() {
     assert_snapshot!(screen.shows(&["history", NOTES]), @"
     $ cc-warm history notes
     2026-03-06 03:40:00 UTC  first-deploy updated      nothing → 1.0.0+1
-    2026-03-06 03:40:00 UTC  update       updated      1.0.0+1 → 1.1.0+2  (down N ms)
+    2026-03-06 03:40:00 UTC  update       updated      1.0.0+1 → 1.1.0+2  (down N s)
     ");
     assert_snapshot!(screen.shows(&["status", "--json"]), @r#"
     $ cc-warm status --json
@@ -172,6 +173,7 @@ fn a_new_version_that_dies() {
     assert_snapshot!(screen.shows(&["update"]), @"
     $ cc-warm update
     | notes: preparing 1.0.0+1 → 1.1.0+2
+    | notes: copying its data while it runs
     | notes: stopping
     | notes: taking a snapshot of 1 volume(s)
     | notes: deploying 1.1.0+2

@@ -1,0 +1,124 @@
+//! What is said on stderr while something is done to an app: with the elapsed time and a bar on a terminal, plain lines
+//! elsewhere.
+
+use std::cell::RefCell;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::config::names::AppName;
+use crate::snapshot::{Reporter, Totals, bytes};
+use crate::sys::notify;
+use crate::sys::out::say;
+use crate::update::operation::Narrator;
+
+/// How often a journal is told how far something is.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// The voice of one app.
+pub struct Voice {
+    app: String,
+    since: Instant,
+    terminal: bool,
+    work: RefCell<Option<Work>>,
+}
+
+/// Something that takes long.
+struct Work {
+    what: String,
+    total: Option<Totals>,
+    began: Instant,
+    told: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Voice {
+    /// That of `app`.
+    #[must_use]
+    pub fn of(app: &AppName) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self { app: app.to_string(), since: Instant::now(), terminal, work: RefCell::new(None) }
+    }
+
+    fn bar(&self, what: &str, total: Option<Totals>) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(total.map(|total| total.bytes), ProgressDrawTarget::stderr());
+        let known = "{prefix}: [{elapsed}] {bar:24} {bytes}/{total_bytes}, {msg}, {eta} left";
+        let unknown = "{prefix}: [{elapsed}] {bytes}, {msg}";
+        let style = ProgressStyle::with_template(if total.is_some() { known } else { unknown });
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_prefix(format!("{}: {what}", self.app));
+        bar
+    }
+}
+
+impl Narrator for Voice {
+    fn say(&self, text: &str) {
+        notify::status(&format!("{}: {text}", self.app));
+        if self.terminal {
+            say!("{}: [{:6.1} s] {text}", self.app, self.since.elapsed().as_secs_f32());
+        } else {
+            say!("{}: {text}", self.app);
+        }
+    }
+}
+
+impl Reporter for Voice {
+    fn begin(&self, what: &str, total: Option<Totals>) {
+        let now = Instant::now();
+        let bar = self.terminal.then(|| self.bar(what, total));
+        *self.work.borrow_mut() = Some(Work { what: what.to_owned(), total, began: now, told: now, bar });
+    }
+
+    fn done(&self, done: Totals) {
+        let mut work = self.work.borrow_mut();
+        let Some(work) = work.as_mut() else { return };
+        if let Some(bar) = &work.bar {
+            bar.set_position(done.bytes);
+            bar.set_message(format!("{} files", done.entries));
+        } else if work.told.elapsed() >= EVERY {
+            work.told = Instant::now();
+            let line = line(&work.what, done, work.total, work.began.elapsed());
+            notify::status(&format!("{}: {line}", self.app));
+            say!("{}: {line}", self.app);
+        }
+    }
+
+    fn end(&self) {
+        if let Some(Work { bar: Some(bar), .. }) = self.work.borrow_mut().take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// How far something is, as one line.
+fn line(what: &str, done: Totals, total: Option<Totals>, elapsed: Duration) -> String {
+    let so_far = format!("{} files, {}", done.entries, bytes(done.bytes));
+    let Some(total) = total.filter(|total| total.bytes > 0) else { return format!("{what}: {so_far}") };
+    let left = left(done, total, elapsed).map_or(String::new(), |left| format!(", about {} s left", left.as_secs()));
+    format!("{what}: {so_far} of {}{left}", bytes(total.bytes))
+}
+
+/// What is left at the pace so far, by bytes and by entries, whichever is slower.
+fn left(done: Totals, total: Totals, elapsed: Duration) -> Option<Duration> {
+    let by = |done: u64, total: u64| {
+        let rest = u32::try_from((u128::from(total.saturating_sub(done)) << 10) / u128::from(done.max(1))).ok()?;
+        (done > 0).then(|| elapsed.saturating_mul(rest) / (1 << 10))
+    };
+    by(done.bytes, total.bytes).max(by(done.entries, total.entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_files_bytes_and_an_estimate() {
+        let total = Totals { entries: 1000, bytes: 4 << 30 };
+        let quarter = Totals { entries: 100, bytes: 1 << 30 };
+        insta::assert_snapshot!(line("copying", quarter, Some(total), Duration::from_secs(10)), @"copying: 100 files, 1.0 GiB of 4.0 GiB, about 90 s left");
+        insta::assert_snapshot!(line("copying", Totals::default(), Some(total), Duration::ZERO), @"copying: 0 files, 0 bytes of 4.0 GiB");
+        insta::assert_snapshot!(line("copying", quarter, None, Duration::ZERO), @"copying: 100 files, 1.0 GiB");
+        assert_eq!(left(total, total, Duration::from_secs(1)), Some(Duration::ZERO));
+    }
+}

@@ -1,0 +1,167 @@
+//! All of a deployment that can fail while the app still runs.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use super::AbraDeployer;
+use super::folder::{Made, Needs};
+use crate::deployer::compose::Compose;
+use crate::deployer::docker_cli::holding;
+use crate::deployer::{DeployError, Release, dotenv};
+use crate::lock::AppLock;
+use crate::sys::command::Program;
+use crate::sys::fault;
+
+impl AbraDeployer<'_> {
+    pub(super) fn make_ready(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError> {
+        fault::point("abra.prepare").map_err(DeployError::failed)?;
+        self.ready()?;
+        self.set_up(release).map_err(DeployError::Failed)?;
+        let services = self.services_now()?;
+        let is_new = self.env_text().map_err(DeployError::Failed)?.is_none();
+        if is_new {
+            if !services.is_empty() {
+                let path = self.env_path();
+                return Err(DeployError::Failed(anyhow!("the app runs, but it has no `{}`", path.display())));
+            }
+            self.make_env(lock)?;
+        }
+        let keep = || -> Result<Release> {
+            let text = self.laid()?.context("the `.env` is gone again")?;
+            let env = dotenv::effective(&text);
+            ensure!(
+                is_new || env.digest() == release.env.digest(),
+                "`{}` was changed meanwhile",
+                self.env_path().display()
+            );
+            self.keep_env(&text)?;
+            Ok(Release { env, ..release.clone() })
+        };
+        let release = &keep().map_err(DeployError::Failed)?;
+        let compose = self.compose(release)?;
+        self.must_be_recognisable(release, &compose)?;
+        let (new, lost) = self.missing_secrets(&compose, &services)?;
+        if !lost.is_empty() {
+            let lost: Vec<String> = lost.into_iter().collect();
+            return Err(DeployError::Failed(anyhow!("secrets are missing: {}", lost.join("; "))));
+        }
+        let images = self.bring_images(&compose)?;
+        self.generate(&new, lock)?;
+        let mut needs = Needs::of(&release.identity());
+        needs.images = images;
+        needs.secrets = self.named(&compose.secrets(), self.docker.secrets(), "secret")?;
+        needs.configs = self.named(&compose.configs(), self.docker.configs(), "config")?;
+        self.folder.write_needs(&needs.identity.clone(), &needs).map_err(DeployError::Failed)?;
+        self.note_volumes()
+    }
+
+    /// A version whose label says another one could not be told apart once it is deployed.
+    fn must_be_recognisable(&self, release: &Release, compose: &Compose) -> Result<(), DeployError> {
+        let label = compose.version_label(&self.stack_name()?);
+        let wanted = release.version.to_string();
+        if label.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        let label = label.map_or_else(|| "none".to_owned(), |label| format!("`{label}`"));
+        Err(DeployError::Failed(anyhow!(
+            "the recipe is tagged {wanted}, but the version label in its compose files is {label}: once deployed, it \
+             could not be told what runs"
+        )))
+    }
+
+    /// `abra app new`, for an app that was never here. Nix's keys are laid in at once: secrets are named after some.
+    fn make_env(&self, lock: &AppLock) -> Result<(), DeployError> {
+        let said = self.act(self.abra.new_app(&self.app.recipe, self.domain(), self.place.server), lock);
+        let path = self.env_path();
+        match (self.laid().map_err(DeployError::Failed)?, said) {
+            // It will hold secrets.
+            (Some(text), _) => self.write_env_as(&text, Some(0o600)).map_err(DeployError::Failed),
+            (None, Ok(())) => Err(DeployError::Failed(anyhow!("abra made no `{}`", path.display()))),
+            (None, Err(error)) => Err(self.judge(error.context(format!("abra made no `{}`", path.display())))),
+        }
+    }
+
+    fn generate(&self, new: &[(String, String)], lock: &AppLock) -> Result<(), DeployError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        if let Some(text) = self.laid().map_err(DeployError::Failed)? {
+            self.write_env(&text).map_err(DeployError::Failed)?;
+        }
+        for (name, version) in new {
+            tracing::info!(app = %self.app.name, "generating the secret `{name}` ({version})");
+            self.act(self.abra.generate_secret(self.domain(), name, version), lock)
+                .map_err(|error| self.judge(error.context(format!("the secret `{name}` was not generated"))))?;
+        }
+        Ok(())
+    }
+
+    /// Object ids of what the recipe wants, by name.
+    fn named(
+        &self,
+        wanted: &BTreeMap<String, String>,
+        list: Program,
+        what: &str,
+    ) -> Result<BTreeMap<String, String>, DeployError> {
+        if wanted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let there = self.objects(list)?;
+        let find = |full: &String| {
+            let id = there.get(full).with_context(|| format!("the {what} `{full}` does not exist"))?;
+            Ok((full.clone(), id.clone()))
+        };
+        wanted.values().map(find).collect::<Result<_>>().map_err(DeployError::Failed)
+    }
+
+    /// Brings every image here, and gives it a name of ours. One that no registry gives now is good as it is here.
+    fn bring_images(&self, compose: &Compose) -> Result<BTreeMap<String, String>, DeployError> {
+        let mut images = BTreeMap::new();
+        for name in compose.images() {
+            let here = self.image(&name)?;
+            let by_digest = name.contains("@sha256:");
+            if here.is_none() || !by_digest {
+                fault::point("abra.pull").map_err(DeployError::failed)?;
+                match (self.docker.pull(&name, here.is_some()).run_ok(), &here) {
+                    (Ok(_), _) => {}
+                    (Err(error), Some(_)) => {
+                        tracing::info!(app = %self.app.name, "`{name}` is here, but was not found anew: {error}");
+                    }
+                    (Err(error), None) => {
+                        let error = anyhow::Error::from(error).context(format!("the image `{name}` is not to be had"));
+                        return Err(self.judge(error));
+                    }
+                }
+            }
+            let id = self.image(&name)?.with_context(|| format!("the image `{name}` is gone again"));
+            let id = id.map_err(DeployError::Failed)?;
+            self.docker.tag(&id, &self.pin_name(&id)).run_ok().map_err(|error| self.judge(error))?;
+            images.insert(name, id);
+        }
+        Ok(images)
+    }
+
+    /// Notes how the volumes that are there were made.
+    pub(super) fn note_volumes(&self) -> Result<(), DeployError> {
+        let there = self.volumes_now()?;
+        let note = || -> Result<()> {
+            let mut known = self.folder.read_volumes()?;
+            let before = known.clone();
+            for volume in there {
+                let (labels, options) = (volume.labels.unwrap_or_default(), volume.options.unwrap_or_default());
+                known.made.insert(volume.name, Made { labels, options });
+            }
+            if known == before { Ok(()) } else { self.folder.write_volumes(&known) }
+        };
+        note().map_err(DeployError::Failed)
+    }
+
+    /// Runs something that changes the app.
+    pub(super) fn act(&self, program: Program, lock: &AppLock) -> Result<()> {
+        let output = holding(program, lock)?.run_ok()?;
+        let said = crate::sys::untrusted::Untrusted::from_bytes(&output.stderr, 4096);
+        tracing::debug!(app = %self.app.name, "{}", said.terminal());
+        Ok(())
+    }
+}

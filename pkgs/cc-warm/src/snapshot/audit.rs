@@ -1,0 +1,148 @@
+//! Checking a snapshot that stands: its structure against what was recorded of it, its content against its digests.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::catalog::Reader;
+use super::copies::{Folder, Told, Work};
+use super::measure::Totals;
+use super::record::{Snapshot, SnapshotId, VolumeCopy};
+use super::scrub::{self, Scrub};
+use super::store::{Role, Store};
+use super::verify::{self, Check, Differs};
+use crate::recipe::version::Version;
+use crate::sys::fault;
+
+/// What is checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Depth {
+    /// Whether the content of files is read and held against its digest.
+    pub content: bool,
+    /// Bytes a second, at most.
+    pub rate: Option<u64>,
+}
+
+/// What a check of one snapshot found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Audit {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Which name keeps it.
+    pub role: Role,
+    /// What it is of.
+    pub version: Version,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// Whether the app had to be killed before.
+    pub unclean: bool,
+    /// Entries whose structure was checked.
+    pub entries: u64,
+    /// Files whose content was checked.
+    pub checked: u64,
+    /// Files that have no digest (yet).
+    pub undigested: u64,
+    /// What is wrong; empty: nothing.
+    pub problems: Vec<String>,
+    /// Whether it came to the end.
+    pub complete: bool,
+}
+
+impl Store {
+    /// Checks `snapshot`. What is wrong with it is a finding, not an error.
+    pub fn audit(&self, snapshot: &Snapshot, depth: Depth, work: Work<'_>) -> Result<Audit> {
+        let mut audit = Audit {
+            id: snapshot.id.clone(),
+            role: self.role(&snapshot.id)?,
+            version: snapshot.tag.identity.version.clone(),
+            taken_at: snapshot.tag.taken_at,
+            unclean: snapshot.tag.unclean,
+            entries: 0,
+            checked: 0,
+            undigested: 0,
+            problems: Vec::new(),
+            complete: true,
+        };
+        let total = snapshot.volumes.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus);
+        let told = Told::begin(work.reporter, &format!("verifying snapshot {}", snapshot.id), Some(total));
+        let folder = Folder::of(self.folder(&snapshot.id));
+        for copy in &snapshot.volumes {
+            told.next();
+            audit.structure(copy, &folder, work);
+            if depth.content {
+                audit.content(copy, &folder, depth, &told, work);
+            }
+        }
+        drop(told);
+        if audit.complete && (depth.content || !audit.problems.is_empty()) {
+            self.note_damage(&snapshot.id, &audit.problems)?;
+        }
+        Ok(audit)
+    }
+
+    /// Digests what has no digest yet, because it was reflinked, while the app was down. Interrupted, it goes on from there
+    /// the next time.
+    pub fn complete_digests(&self, id: &SnapshotId, work: Work<'_>) -> Result<()> {
+        let Some(snapshot) = self.get(id)? else { return Ok(()) };
+        let folder = Folder::of(self.folder(id));
+        let done = self.folder(id).join("digested.json");
+        if snapshot.volumes.iter().all(|copy| copy.digested) || done.exists() {
+            return Ok(());
+        }
+        let total = snapshot.volumes.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus);
+        let told = Told::begin(work.reporter, &format!("digesting snapshot {id}"), Some(total));
+        let mut complete = true;
+        for copy in snapshot.volumes.iter().filter(|copy| !copy.digested) {
+            told.next();
+            let (tree, catalog) = (folder.tree(&copy.name), folder.catalog(&copy.name));
+            let order = Scrub { copy: &tree, catalog: &catalog, rate: None, from: 0 };
+            complete &= scrub::complete(&order, &told, work.interrupt)?;
+            fault::point("snapshot.digest.volume")?;
+        }
+        if complete { crate::sys::durable::replace_json(&done, &true) } else { Ok(()) }
+    }
+}
+
+impl Audit {
+    fn structure(&mut self, copy: &VolumeCopy, folder: &Folder, work: Work<'_>) {
+        let (tree, catalog) = (folder.tree(&copy.name), folder.catalog(&copy.name));
+        let check = || -> Result<u64> {
+            let recorded = Reader::open(&catalog)?.header().sum.clone();
+            anyhow::ensure!(recorded == copy.sum, "its entries are not those that were recorded when it was taken");
+            let check = Check { copy: &tree, catalog: &catalog, source: None, flags: copy.lessened == 0, record: None };
+            verify::verify(&check, &(), work.interrupt)
+        };
+        match check() {
+            Ok(entries) => self.entries += entries,
+            Err(_) if work.interrupt.is_set() => self.complete = false,
+            Err(error) => {
+                let text = error.downcast_ref::<Differs>().map_or_else(|| format!("{error:#}"), ToString::to_string);
+                self.problems.push(format!("volume `{}`: {text}", copy.name));
+            }
+        }
+    }
+
+    fn content(&mut self, copy: &VolumeCopy, folder: &Folder, depth: Depth, told: &Told<'_>, work: Work<'_>) {
+        let (tree, catalog) = (folder.tree(&copy.name), folder.catalog(&copy.name));
+        let scrubbed = match scrub::scrub(
+            &Scrub { copy: &tree, catalog: &catalog, rate: depth.rate, from: 0 },
+            told,
+            work.interrupt,
+        ) {
+            Ok(scrubbed) => scrubbed,
+            Err(error) => {
+                self.problems.push(format!("volume `{}`: {error:#}", copy.name));
+                return;
+            }
+        };
+        self.checked += scrubbed.checked;
+        self.undigested += scrubbed.undigested;
+        self.complete &= scrubbed.complete;
+        self.problems.extend(scrubbed.damage.iter().map(|text| format!("volume `{}`: {text}", copy.name)));
+        let more = scrubbed.wrong.saturating_sub(scrubbed.damage.len() as u64);
+        if more > 0 {
+            self.problems.push(format!("volume `{}`: {more} more files", copy.name));
+        }
+    }
+}

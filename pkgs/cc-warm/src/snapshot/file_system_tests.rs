@@ -1,0 +1,207 @@
+//! What differs between file systems, tried on real ones in loop files. Wants root, and `mkfs` of each kind.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use rustix::mount::{UnmountFlags, unmount};
+
+use super::scrub::{Scrub, complete, scrub};
+use super::take::Take;
+use super::test_tree::{Place, is_root};
+use super::tree::make_top;
+use crate::sys::raw::{get_fs_xattr, set_fs_xattr};
+use crate::sys::signals::Interrupt;
+
+/// A new file system in a loop file; unmounted at the end.
+struct Mounted {
+    dir: tempfile::TempDir,
+}
+
+impl Mounted {
+    fn new(kind: &str, options: &[&str], test: &str) -> Option<Self> {
+        if !is_root(test) {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("image");
+        File::create(&image).unwrap().set_len(400 << 20).unwrap();
+        let made = Command::new(format!("mkfs.{kind}")).args(options).arg(&image).output();
+        if !made.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped, no mkfs.{kind}: {test}");
+            return None;
+        }
+        fs::create_dir(dir.path().join("mnt")).unwrap();
+        let mount = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(dir.path().join("mnt")).output();
+        if !mount.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped, {kind} cannot be mounted here: {test}");
+            return None;
+        }
+        Some(Self { dir })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("mnt")
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = unmount(self.path(), UnmountFlags::empty());
+    }
+}
+
+fn reflinks(kind: &str, test: &str) {
+    let Some(mounted) = Mounted::new(kind, &[], test) else { return };
+    let place = Place::at(&mounted.path());
+    place.file("large", vec![7; 40 << 20]);
+    place.file("d/small", vec![8; 20_000]);
+    place.file("d/tiny", "x");
+    place.file("empty", "");
+    let copied = place.take("copy");
+    assert!(copied.reflinked >= 2 && copied.written < 4096, "{copied:?}");
+    assert!(!copied.digested);
+    place.assert_same("source", "copy");
+    let (copy, catalog) = (place.path("copy"), place.catalog("copy"));
+    let order = Scrub { copy: &copy, catalog: &catalog, rate: None, from: 0 };
+    assert!(complete(&order, &(), &Interrupt::never()).unwrap());
+    let found = scrub(&order, &(), &Interrupt::never()).unwrap();
+    assert_eq!((found.checked, found.wrong, found.undigested), (4, 0, 0));
+    let copied = place.restore_as("copy", "new", |_| {}).unwrap();
+    assert!(copied.reflinked >= 2 && copied.digested, "{copied:?}");
+    place.assert_same("source", "new");
+    // What shares its extents is written to apart.
+    fs::write(place.source().join("large"), "changed").unwrap();
+    assert_eq!(fs::metadata(place.path("copy/large")).unwrap().size(), 40 << 20);
+}
+
+#[test]
+fn reflinks_on_btrfs_and_digests_later() {
+    reflinks("btrfs", "reflinks_on_btrfs_and_digests_later");
+}
+
+#[test]
+fn reflinks_on_xfs_and_digests_later() {
+    reflinks("xfs", "reflinks_on_xfs_and_digests_later");
+}
+
+#[test]
+fn copies_to_another_file_system_where_neither_reflink_nor_link_can_be() {
+    let test = "copies_to_another_file_system_where_neither_reflink_nor_link_can_be";
+    let (Some(one), Some(other)) = (Mounted::new("xfs", &[], test), Mounted::new("ext4", &[], test)) else { return };
+    let (live, store) = (Place::at(&one.path()), Place::at(&other.path()));
+    live.file("a", vec![1; 3 << 20]);
+    live.file("d/b", "b");
+    fs::hard_link(live.path("source/a"), live.path("source/d/a")).unwrap();
+    let (source, target, catalog) = (live.source(), store.path("copy"), store.catalog("copy"));
+    let order = Take {
+        source: &source,
+        target: &target,
+        catalog: &catalog,
+        predecessor: None,
+        running: false,
+        digest: true,
+        reflink: true,
+    };
+    let copied = super::take::take(&order, &(), &Interrupt::never()).unwrap();
+    assert_eq!((copied.reflinked, copied.digested), (0, true));
+    assert_eq!(super::test_tree::see(&source), super::test_tree::see(&target));
+}
+
+#[test]
+fn names_a_subvolume_inside_the_tree() {
+    let test = "names_a_subvolume_inside_the_tree";
+    let Some(mounted) = Mounted::new("btrfs", &[], test) else { return };
+    let place = Place::at(&mounted.path());
+    let made = Command::new("btrfs").args(["subvolume", "create"]).arg(place.source().join("sub")).output().unwrap();
+    assert!(made.status.success());
+    let error = place.take_as("copy", |_| {}).unwrap_err();
+    assert!(format!("{error:#}").contains("`sub` is a subvolume"), "{error:#}");
+    // Even where the app runs, and much is passed over.
+    let error = place.take_as("staged", |order| order.running = true).unwrap_err();
+    assert!(format!("{error:#}").contains("`sub` is a subvolume"), "{error:#}");
+}
+
+#[test]
+fn names_a_mount_inside_the_tree() {
+    let test = "names_a_mount_inside_the_tree";
+    let Some(mounted) = Mounted::new("ext4", &[], test) else { return };
+    let place = Place::at(&mounted.path());
+    fs::create_dir(place.source().join("folder")).unwrap();
+    place.file("file", "");
+    for (what, name) in [(place.source(), "folder"), (place.file("x", ""), "file")] {
+        let at = place.source().join(name);
+        assert!(Command::new("mount").arg("--bind").arg(what).arg(&at).status().unwrap().success());
+        let error = place.take_as(&format!("copy-{name}"), |_| {}).unwrap_err();
+        unmount(&at, UnmountFlags::empty()).unwrap();
+        assert!(format!("{error:#}").contains(&format!("`{name}` is a mount")), "{error:#}");
+    }
+}
+
+fn flag(path: &Path, flags: IFlags) {
+    let file = File::open(path).unwrap();
+    ioctl_setflags(&file, ioctl_getflags(&file).unwrap() | flags).unwrap();
+}
+
+#[test]
+fn keeps_nocow_and_compression_on_btrfs() {
+    let Some(mounted) = Mounted::new("btrfs", &[], "keeps_nocow_and_compression_on_btrfs") else { return };
+    let place = Place::at(&mounted.path());
+    fs::create_dir(place.source().join("nocow")).unwrap();
+    flag(&place.source().join("nocow"), IFlags::NOCOW);
+    place.file("nocow/database", vec![1; 1 << 20]);
+    let packed = place.file("packed", "");
+    flag(&packed, IFlags::COMPRESSED);
+    fs::write(&packed, vec![2; 1 << 20]).unwrap();
+    place.file("plain", "plain");
+    place.take("copy");
+    place.restore_as("copy", "new", |_| {}).unwrap();
+    for tree in ["copy", "new"] {
+        let flags = |name: &str| ioctl_getflags(File::open(place.path(tree).join(name)).unwrap()).unwrap();
+        assert!(flags("nocow").contains(IFlags::NOCOW) && flags("nocow/database").contains(IFlags::NOCOW));
+        assert!(flags("packed").contains(IFlags::COMPRESSED));
+        assert!(!flags("plain").intersects(IFlags::NOCOW | IFlags::COMPRESSED));
+    }
+}
+
+#[test]
+fn keeps_project_ids_on_xfs() {
+    let Some(mounted) = Mounted::new("xfs", &[], "keeps_project_ids_on_xfs") else { return };
+    let place = Place::at(&mounted.path());
+    let set = |path: &Path, project: u32| {
+        let file = File::open(path).unwrap();
+        let mut value = get_fs_xattr(&file).unwrap();
+        value.project = project;
+        set_fs_xattr(&file, value).unwrap();
+    };
+    set(&place.file("a", "a"), 7);
+    fs::create_dir(place.source().join("d")).unwrap();
+    set(&place.source().join("d"), 9);
+    flag(&place.source().join("d"), IFlags::PROJECT_INHERIT);
+    place.file("d/b", "b");
+    place.take("copy");
+    place.restore_as("copy", "new", |_| {}).unwrap();
+    for tree in ["copy", "new"] {
+        for (name, project) in [("a", 7), ("d", 9), ("d/b", 9), ("", 0)] {
+            let found = get_fs_xattr(File::open(place.path(tree).join(name)).unwrap()).unwrap();
+            assert_eq!(found.project, project, "{tree}/{name}");
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_says_so() {
+    let test = "a_full_disk_is_an_error_that_says_so";
+    let Some(mounted) = Mounted::new("ext4", &[], test) else { return };
+    let place = Place::at(&mounted.path());
+    for n in 0..25 {
+        place.file(&format!("{n}"), vec![1; 10 << 20]);
+    }
+    let error = place.take_as("copy", |_| {}).unwrap_err();
+    assert!(format!("{error:#}").contains("No space left"), "{error:#}");
+    // Nobody is in the way of what was half made.
+    fs::remove_dir_all(place.path("copy")).unwrap();
+    drop(make_top(&place.path("copy")).unwrap());
+}

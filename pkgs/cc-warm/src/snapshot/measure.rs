@@ -1,0 +1,161 @@
+//! How much a tree holds, and how much of it is not in a predecessor, without holding it.
+
+use std::collections::{HashSet, VecDeque};
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
+
+use super::beneath::{Root, Stat};
+use super::copies::Known;
+use super::descent::Descent;
+use super::entry::Entry;
+use super::moment::Moment;
+use super::predecessor::{Believed, Predecessor, Steps};
+use super::takeover::Rule;
+use super::tree::{Listing, file_system};
+
+/// What a tree holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// Entries, its folders among them; several names of one file count once.
+    pub entries: u64,
+    /// Bytes that they occupy.
+    pub bytes: u64,
+}
+
+impl Totals {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { entries: self.entries.saturating_add(other.entries), bytes: self.bytes.saturating_add(other.bytes) }
+    }
+}
+
+/// What a tree holds, and what of it would have to be copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Measured {
+    pub(super) holds: Totals,
+    pub(super) copied: Totals,
+}
+
+/// Of the tree `path`; what did not change since `known` would be taken over from it. What vanishes while it is looked at
+/// does not count.
+pub(super) fn tree(path: &Path, known: Option<&Known>) -> Result<Measured> {
+    let measure = || -> Result<Measured> {
+        let root = Root::open(path)?;
+        let kind = file_system(root.dir())?;
+        let predecessor = known.map(|known| Predecessor { tree: &known.tree, catalog: &known.catalog, shutdown: None });
+        let (believed, _) = Believed::open(predecessor, &Moment::now()?, &kind)?;
+        let (believed, reader) = believed.unzip();
+        let old = match (&believed, reader) {
+            (Some(believed), Some(reader)) => Some((believed.rule, Steps::new(&believed.root, reader)?)),
+            _ => None,
+        };
+        let mut walk = Walk { root: &root, old, measured: Measured::default(), linked: HashSet::new() };
+        walk.count(root.stat(), None);
+        walk.run()?;
+        Ok(walk.measured)
+    };
+    measure().with_context(|| format!("cannot measure `{}`", path.display()))
+}
+
+struct Walk<'r> {
+    root: &'r Root,
+    old: Option<(Rule, Steps<'r>)>,
+    measured: Measured,
+    linked: HashSet<u64>,
+}
+
+impl Walk<'_> {
+    fn run(&mut self) -> Result<()> {
+        let mut descent = Descent::new(self.root)?;
+        let mut above = vec![self.list(&mut descent)?];
+        while let Some(folders) = above.last_mut() {
+            let Some(name) = folders.pop_front() else {
+                above.pop();
+                if descent.leave().is_some()
+                    && let Some((_, old)) = &mut self.old
+                {
+                    old.leave()?;
+                }
+                continue;
+            };
+            let stat = match descent.enter(&name) {
+                Ok(stat) => stat,
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) => return Err(e.into()),
+            };
+            self.count(&stat, None);
+            if let Some((_, old)) = &mut self.old {
+                old.enter(&name)?;
+            }
+            above.push(self.list(&mut descent)?);
+        }
+        Ok(())
+    }
+
+    /// Counts what is in the folder and is no folder; the names of those that are.
+    fn list(&mut self, descent: &mut Descent<'_>) -> Result<VecDeque<Box<[u8]>>> {
+        let dir = descent.dir()?;
+        let listing = Listing::read(self.root, &dir)?;
+        for name in listing.names.iter() {
+            match self.root.stat_at(&dir, name) {
+                Ok(stat) => {
+                    let recorded = match &mut self.old {
+                        Some((_, old)) => old.find(name)?.map(|(entry, _)| entry),
+                        None => None,
+                    };
+                    self.count(&stat, recorded.map(|recorded| (recorded, name)).as_ref());
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(listing.folders)
+    }
+
+    fn count(&mut self, stat: &Stat, recorded: Option<&(Entry, &[u8])>) {
+        if stat.links() > 1 && stat.kind() != FileType::Directory && !self.linked.insert(stat.inode()) {
+            return;
+        }
+        let one = Totals { entries: 1, bytes: stat.allocated() };
+        self.measured.holds = self.measured.holds.plus(one);
+        let unchanged =
+            |rule: &Rule| recorded.is_some_and(|(recorded, name)| rule.is_unchanged(recorded, &Entry::of(stat, name)));
+        let taken_over =
+            stat.kind() == FileType::RegularFile && self.old.as_ref().is_some_and(|(rule, _)| unchanged(rule));
+        if !taken_over {
+            self.measured.copied = self.measured.copied.plus(one);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn holes_and_further_names_occupy_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = tree(dir.path(), None).unwrap().holds;
+        assert_eq!(empty.entries, 1);
+        fs::create_dir(dir.path().join("folder")).unwrap();
+        fs::write(dir.path().join("folder/file"), vec![1; 100_000]).unwrap();
+        fs::hard_link(dir.path().join("folder/file"), dir.path().join("again")).unwrap();
+        fs::File::create(dir.path().join("sparse")).unwrap().set_len(1 << 40).unwrap();
+        let full = tree(dir.path(), None).unwrap();
+        assert_eq!((full.holds.entries, full.copied), (4, full.holds));
+        assert!((100_000..1_000_000).contains(&(full.holds.bytes - empty.bytes)), "{full:?}");
+    }
+
+    #[test]
+    fn a_mount_inside_is_an_error_that_names_it() {
+        let error = format!("{:#}", tree(Path::new("/"), None).unwrap_err());
+        assert!(error.contains("is a mount inside the volume"), "{error}");
+    }
+}

@@ -1,0 +1,292 @@
+//! Whether a snapshot, and the way back from it, will fit: counted before any downtime, for each file system.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::fs::{ioctl_ficlone, statfs};
+use serde::{Deserialize, Serialize};
+
+use super::garbage::{TRASH, UNFINISHED};
+use super::measure::Totals;
+use super::record::Volume;
+use super::store::Store;
+use crate::sys::random;
+
+/// What a reflinked entry takes of the file system's own records, generously.
+const RECORDS: u64 = 1024;
+
+/// What a snapshot would take, and whether there is room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preflight {
+    /// Each volume.
+    pub volumes: Vec<VolumeNeed>,
+    /// Each file system that something is written to.
+    pub file_systems: Vec<FileSystem>,
+    /// Bytes that stay free on each.
+    pub reserve: u64,
+}
+
+/// What the snapshot of one volume takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeNeed {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    pub holds: Totals,
+    /// What of it would be copied.
+    pub copied: Totals,
+    /// Whether its file system shares content with the snapshots' (tried).
+    pub reflink: bool,
+}
+
+/// One file system: what is there, and what is needed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileSystem {
+    /// A folder on it.
+    pub path: PathBuf,
+    /// Bytes for the snapshot.
+    pub snapshot: u64,
+    /// Bytes for the way back.
+    pub restore: u64,
+    /// Inodes for both.
+    pub inodes: u64,
+    /// Bytes that are free.
+    pub free: u64,
+    /// Inodes that are free; `None`: they are made as they are needed.
+    pub free_inodes: Option<u64>,
+    #[serde(skip)]
+    key: Key,
+}
+
+/// What two paths on one file system have in common: what `statfs` says. Subvolumes have devices of their own, and share
+/// the space.
+type Key = (i64, u64, u64, u64);
+
+impl Preflight {
+    /// Why none can be taken.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let short: Vec<String> = self.file_systems.iter().filter_map(|one| one.shortage(self.reserve)).collect();
+        (!short.is_empty()).then(|| short.join("; "))
+    }
+
+    /// What the volumes hold in all.
+    #[must_use]
+    pub fn holds(&self) -> Totals {
+        self.volumes.iter().fold(Totals::default(), |sum, volume| sum.plus(volume.holds))
+    }
+
+    /// What would be copied in all.
+    #[must_use]
+    pub fn copied(&self) -> Totals {
+        self.volumes.iter().fold(Totals::default(), |sum, volume| sum.plus(volume.copied))
+    }
+}
+
+impl FileSystem {
+    fn shortage(&self, reserve: u64) -> Option<String> {
+        let needed = self.snapshot.saturating_add(self.restore).saturating_add(reserve);
+        let at = self.path.display();
+        if needed > self.free {
+            return Some(format!(
+                "on the file system of `{at}` {} are needed ({} for the snapshot, {} for the way back, {} in reserve), {} are free",
+                bytes(needed),
+                bytes(self.snapshot),
+                bytes(self.restore),
+                bytes(reserve),
+                bytes(self.free)
+            ));
+        }
+        let free = self.free_inodes?;
+        (self.inodes > free)
+            .then(|| format!("on the file system of `{at}` {} inodes are needed, {free} are free", self.inodes))
+    }
+}
+
+/// Bytes as people read them.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+pub fn bytes(count: u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} bytes") } else { format!("{value:.1} {}", units[unit]) }
+}
+
+/// What `volumes`, each on the file system `where_it_is`, need there and on that of the snapshots (the first one).
+fn count(mut file_systems: Vec<FileSystem>, volumes: Vec<(VolumeNeed, usize)>, reserve: u64) -> Preflight {
+    for (need, at) in &volumes {
+        let there = &mut file_systems[0];
+        there.snapshot = there.snapshot.saturating_add(space(need.copied, need.reflink));
+        there.inodes = there.inodes.saturating_add(need.copied.entries);
+        let back = &mut file_systems[*at];
+        back.restore = back.restore.saturating_add(space(need.holds, need.reflink));
+        back.inodes = back.inodes.saturating_add(need.holds.entries);
+    }
+    Preflight { volumes: volumes.into_iter().map(|(need, _)| need).collect(), file_systems, reserve }
+}
+
+fn space(totals: Totals, reflink: bool) -> u64 {
+    if reflink { totals.entries.saturating_mul(RECORDS) } else { totals.bytes }
+}
+
+impl Store {
+    /// What a snapshot of `volumes` takes, and the way back from it. Writes nothing but two files of a block, which are
+    /// gone again.
+    pub fn preflight(&self, volumes: &[Volume], reserve: u64) -> Result<Preflight> {
+        crate::sys::durable::make_dir(&self.dir)?;
+        let mut file_systems = vec![file_system(&self.dir)?];
+        let mut needs = Vec::new();
+        for volume in volumes {
+            let (holds, copied) = self.estimate(volume)?;
+            let found = file_system(&volume.dir)?;
+            let at = file_systems.iter().position(|known| known.key == found.key).unwrap_or(file_systems.len());
+            if at == file_systems.len() {
+                file_systems.push(found);
+            }
+            let reflink = reflinks(&volume.dir, &self.dir);
+            needs.push((VolumeNeed { name: volume.name.clone(), holds, copied, reflink }, at));
+        }
+        Ok(count(file_systems, needs, reserve))
+    }
+}
+
+impl Store {
+    /// What `volume` holds, and what of it a snapshot would copy.
+    fn estimate(&self, volume: &Volume) -> Result<(Totals, Totals)> {
+        let known = self.base().and_then(|base| self.known(&base, &volume.name));
+        let found = super::measure::tree(&volume.data(), known.as_ref())?;
+        Ok((found.holds, found.copied))
+    }
+}
+
+fn file_system(path: &Path) -> Result<FileSystem> {
+    let found = statfs(path).with_context(|| format!("cannot ask the file system of `{}`", path.display()))?;
+    let block = u64::try_from(found.f_bsize).unwrap_or(1);
+    #[allow(clippy::unnecessary_cast, clippy::allow_attributes, reason = "its type differs between architectures")]
+    let kind = found.f_type as i64;
+    Ok(FileSystem {
+        path: path.to_owned(),
+        snapshot: 0,
+        restore: 0,
+        inodes: 0,
+        free: found.f_bavail.saturating_mul(block),
+        free_inodes: (found.f_files > 0).then_some(found.f_ffree),
+        key: (kind, found.f_blocks, found.f_files, found.f_bfree),
+    })
+}
+
+/// Whether content can be shared between the folders `from` and `to`: tried with a block.
+fn reflinks(from: &Path, to: &Path) -> bool {
+    let attempt = || -> Result<()> {
+        let id = random::id()?;
+        let made = |path: PathBuf| -> Result<Gone> {
+            let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+            Ok(Gone { path, file })
+        };
+        let source = made(from.join(format!("{TRASH}{id}")))?;
+        std::io::Write::write_all(&mut &source.file, &[b'x'; 4096])?;
+        let target = made(to.join(format!("{UNFINISHED}{id}")))?;
+        Ok(ioctl_ficlone(target.file.as_fd(), source.file.as_fd())?)
+    };
+    attempt().is_ok()
+}
+
+/// A file that is gone at the end.
+struct Gone {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn place(path: &str, free: u64, free_inodes: Option<u64>) -> FileSystem {
+        let path = PathBuf::from(path);
+        FileSystem { path, snapshot: 0, restore: 0, inodes: 0, free, free_inodes, key: (0, 0, 0, 0) }
+    }
+
+    fn need(bytes: u64, copied: u64, entries: u64, reflink: bool) -> VolumeNeed {
+        let (holds, copied) = (Totals { entries, bytes }, Totals { entries, bytes: copied });
+        VolumeNeed { name: "v".to_owned(), holds, copied, reflink }
+    }
+
+    #[test]
+    fn each_file_system_must_hold_what_is_written_to_it() {
+        let table = [
+            // On one file system: snapshot, way back, reserve.
+            (vec![place("/s", 2100, None)], vec![(need(1000, 1000, 1, false), 0)], None),
+            (vec![place("/s", 2099, None)], vec![(need(1000, 1000, 1, false), 0)], Some("/s")),
+            // What is taken over is not copied, but comes back.
+            (vec![place("/s", 1110, None)], vec![(need(1000, 10, 1, false), 0)], None),
+            // On two.
+            (vec![place("/s", 1100, None), place("/v", 1100, None)], vec![(need(1000, 1000, 1, false), 1)], None),
+            (vec![place("/s", 1100, None), place("/v", 1099, None)], vec![(need(1000, 1000, 1, false), 1)], Some("/v")),
+            (vec![place("/s", 1099, None), place("/v", 1100, None)], vec![(need(1000, 1000, 1, false), 1)], Some("/s")),
+            // Shared content needs records only.
+            (vec![place("/s", 10_000, None)], vec![(need(1 << 40, 1 << 40, 4, true), 0)], None),
+            // Inodes.
+            (vec![place("/s", 9999, Some(8))], vec![(need(100, 100, 4, false), 0)], None),
+            (vec![place("/s", 9999, Some(7))], vec![(need(100, 100, 4, false), 0)], Some("inodes")),
+        ];
+        for (file_systems, volumes, refused) in table {
+            let preflight = count(file_systems, volumes, 100);
+            let refusal = preflight.refusal();
+            assert_eq!(refusal.is_some(), refused.is_some(), "{preflight:?}");
+            assert!(refusal.unwrap_or_default().contains(refused.unwrap_or_default()));
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_needed_for_what() {
+        let refusal = count(vec![place("/s", 1 << 20, None)], vec![(need(3 << 20, 3 << 20, 1, false), 0)], 5).refusal();
+        insta::assert_snapshot!(refusal.unwrap(), @"on the file system of `/s` 6.0 MiB are needed (3.0 MiB for the snapshot, 3.0 MiB for the way back, 5 bytes in reserve), 1.0 MiB are free");
+    }
+
+    proptest! {
+        #[test]
+        fn what_fits_leaves_the_reserve_free(
+            free in 0..5000_u64, reserve in 0..1000_u64,
+            volumes in prop::collection::vec((0..1000_u64, 0..1000_u64), 0..5),
+        ) {
+            let needs = volumes.iter().map(|(bytes, copied)| (need(*bytes, (*copied).min(*bytes), 1, false), 0));
+            let written: u64 = volumes.iter().map(|(bytes, copied)| bytes + copied.min(bytes)).sum();
+            let fits = count(vec![place("/s", free, None)], needs.collect(), reserve).refusal().is_none();
+            prop_assert_eq!(fits, free >= reserve + written);
+        }
+    }
+
+    #[test]
+    fn a_volume_is_measured_and_nothing_is_left_of_the_trial() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(&crate::sys::dirs::Dirs::new(dir.path()), &"login".parse().unwrap());
+        let volume = Volume { name: "v".to_owned(), dir: dir.path().join("v") };
+        fs::create_dir_all(volume.data()).unwrap();
+        fs::write(volume.data().join("file"), vec![1; 1 << 20]).unwrap();
+        let found = store.preflight(std::slice::from_ref(&volume), 0).unwrap();
+        assert_eq!((found.volumes[0].holds.entries, found.file_systems.len()), (2, 1));
+        assert!(found.copied().bytes >= 1 << 20);
+        assert_eq!(found.refusal(), None);
+        assert!(store.preflight(std::slice::from_ref(&volume), u64::MAX).unwrap().refusal().is_some());
+        assert_eq!(fs::read_dir(&volume.dir).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&store.dir).unwrap().count(), 0);
+    }
+}

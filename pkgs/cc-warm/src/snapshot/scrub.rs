@@ -1,0 +1,264 @@
+//! Content against its digests, and digests for content that has none yet. Paced, and to be interrupted at any time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rustix::fs::FileType;
+
+use super::beneath::{Dir, Root};
+use super::catalog::{Catalog, Digest, Event, Lines, Reader};
+use super::crew::{self, Crew, Lead};
+use super::data;
+use super::descent::Descent;
+use super::entry::Entry;
+use super::links::Node;
+use super::make::Kit;
+use super::meter::{Interrupted, Meter, Progress};
+use super::tree::threads;
+use crate::sys::signals::Interrupt;
+
+/// Files of one job.
+const BATCH: usize = 16;
+/// How many wrong files are named.
+const NAMED: usize = 20;
+
+/// What is to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct Scrub<'a> {
+    /// The copy.
+    pub copy: &'a Path,
+    /// What is known of it.
+    pub catalog: &'a Catalog,
+    /// Bytes a second, at most.
+    pub rate: Option<u64>,
+    /// How many files are passed over, from the beginning: where an earlier scrub of the same catalog ended.
+    pub from: u64,
+}
+
+/// What a scrub found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// Files that were looked at or passed over, in order: where the next one may begin.
+    pub position: u64,
+    /// Files whose content was held against its digest.
+    pub checked: u64,
+    /// Files without a digest.
+    pub undigested: u64,
+    /// Files whose content is wrong, or that cannot be read.
+    pub wrong: u64,
+    /// The first of these, and why.
+    pub damage: Vec<String>,
+    /// Whether it came to the end.
+    pub complete: bool,
+}
+
+struct Batch {
+    dir: Arc<Dir>,
+    node: Arc<Node>,
+    items: Vec<(Entry, Digest)>,
+}
+
+#[derive(Default)]
+struct Part {
+    found: Scrubbed,
+    lines: Vec<u8>,
+    missing: u64,
+}
+
+/// Holds the content of all files against their digests. Damage is a finding, not an error; an interrupt ends it early.
+pub fn scrub(order: &Scrub<'_>, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Scrubbed> {
+    let meter = Arc::new(Meter::new(interrupt, order.rate));
+    let mut total = Scrubbed::default();
+    let result = files(order, &meter, progress, false, |part| {
+        total.position += part.found.position;
+        total.checked += part.found.checked;
+        total.undigested += part.found.undigested;
+        total.wrong += part.found.wrong;
+        total.damage.extend(part.found.damage);
+        total.damage.truncate(NAMED);
+        Ok(())
+    });
+    match result {
+        Err(error) if error.downcast_ref::<Interrupted>().is_some() => Ok(total),
+        Err(error) => Err(error),
+        Ok(()) => Ok(Scrubbed { complete: true, ..total }),
+    }
+}
+
+/// Digests what has no digest yet (it was reflinked) and replaces the file of the digests. Whether all have one now:
+/// interrupted, it keeps what it has, and goes on from there the next time.
+pub fn complete(order: &Scrub<'_>, progress: &dyn Progress, interrupt: &Interrupt) -> Result<bool> {
+    let mut new = order.catalog.digests.clone().into_os_string();
+    new.push(".new");
+    let new = Path::new(&new);
+    match std::fs::remove_file(new) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("cannot remove `{}`", new.display()));
+        }
+        _ => {}
+    }
+    let mut lines = Lines::create(new)?;
+    let (mut missing, mut done) = (0, 0);
+    let meter = Arc::new(Meter::new(interrupt, order.rate));
+    let result = files(order, &meter, progress, true, |part| {
+        missing += part.missing;
+        done += part.found.position;
+        lines.write(&part.lines)
+    });
+    match result {
+        Err(error) if error.downcast_ref::<Interrupted>().is_some() => {
+            // What was not come to keeps what it had.
+            let mut reader = Reader::open(order.catalog)?;
+            let mut rest = Vec::new();
+            while let Some(event) = reader.next()? {
+                let Event::Entry(entry, digest) = event else { continue };
+                if entry.kind != FileType::RegularFile {
+                    continue;
+                }
+                if done > 0 {
+                    done -= 1;
+                    continue;
+                }
+                digest.write(&mut rest);
+                missing += u64::from(digest == Digest::Missing);
+                if rest.len() > 1 << 16 {
+                    lines.write(&rest)?;
+                    rest.clear();
+                }
+            }
+            lines.write(&rest)?;
+        }
+        other => other?,
+    }
+    let sum = Reader::open(order.catalog)?.header().sum.clone();
+    lines.finish_digests(&sum, missing)?;
+    std::fs::File::open(new)
+        .and_then(|file| file.sync_all())
+        .with_context(|| format!("cannot sync `{}`", new.display()))?;
+    crate::sys::durable::rename(new, &order.catalog.digests)?;
+    Ok(missing == 0)
+}
+
+fn files(
+    order: &Scrub<'_>,
+    meter: &Arc<Meter>,
+    progress: &dyn Progress,
+    fill: bool,
+    take: impl FnMut(Part) -> Result<()>,
+) -> Result<()> {
+    let root = Root::open(order.copy).with_context(|| format!("cannot open `{}`", order.copy.display()))?;
+    let reader = Reader::open(order.catalog)?;
+    crew::run(
+        threads(),
+        |batch: Batch, kit: &mut Kit, crew| part(&root, &batch, meter, fill, kit, crew),
+        take,
+        || {
+            let (entries, bytes) = meter.read();
+            progress.done(entries, bytes);
+            Ok(meter.check()?)
+        },
+        |lead| walk(&root, reader, if fill { 0 } else { order.from }, meter, lead),
+    )?;
+    let (entries, bytes) = meter.read();
+    progress.done(entries, bytes);
+    Ok(())
+}
+
+fn walk(root: &Root, mut reader: Reader, from: u64, meter: &Meter, lead: &mut Lead<'_, Batch, Part>) -> Result<()> {
+    let mut descent = Descent::new(root)?;
+    let mut nodes: Vec<Arc<Node>> = Vec::new();
+    let mut items = Vec::new();
+    let mut passed = 0;
+    let mut flush = |items: &mut Vec<_>, descent: &mut Descent<'_>, node: &Arc<Node>| -> Result<()> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        lead.submit(Batch { dir: descent.dir()?, node: Arc::clone(node), items: std::mem::take(items) })
+    };
+    while let Some(event) = reader.next()? {
+        meter.check()?;
+        let here = nodes.last().cloned().unwrap_or_default();
+        match event {
+            Event::Entry(entry, digest) if entry.kind == FileType::RegularFile => {
+                passed += 1;
+                // What is passed over is still handed in, so that positions add up.
+                let digest = if passed > from { Some(digest) } else { None };
+                items.push((entry, digest.unwrap_or(Digest::Elsewhere)));
+                if items.len() == BATCH {
+                    flush(&mut items, &mut descent, &here)?;
+                }
+            }
+            Event::Entry(..) => {}
+            Event::Enter(entry) => {
+                flush(&mut items, &mut descent, &here)?;
+                if nodes.is_empty() {
+                    nodes.push(here);
+                } else {
+                    let node = Node::below(&here, &entry.name);
+                    descent.enter(&entry.name).with_context(|| format!("cannot open `{}`", node.shown(b".")))?;
+                    nodes.push(node);
+                }
+            }
+            Event::Leave => {
+                flush(&mut items, &mut descent, &here)?;
+                nodes.pop();
+                descent.leave();
+            }
+        }
+    }
+    Ok(())
+}
+
+fn part(root: &Root, batch: &Batch, meter: &Arc<Meter>, fill: bool, kit: &mut Kit, crew: Crew<'_>) -> Result<Part> {
+    let mut part = Part::default();
+    for (entry, digest) in &batch.items {
+        meter.check()?;
+        part.found.position += 1;
+        let read = matches!(digest, Digest::Known(_)) != fill && *digest != Digest::Elsewhere;
+        let mut now = *digest;
+        if read {
+            match content(root, &batch.dir, entry, meter, kit, crew) {
+                Ok(found) if fill => now = Digest::Known(found),
+                Ok(found) => {
+                    part.found.checked += 1;
+                    if *digest != Digest::Known(found) {
+                        part.found.wrong += 1;
+                        let text =
+                            format!("`{}` has other content than its digest says", batch.node.shown(&entry.name));
+                        part.found.damage.push(text);
+                    }
+                }
+                Err(error) if error.downcast_ref::<Interrupted>().is_some() || fill => {
+                    return Err(error.context(format!("cannot read `{}`", batch.node.shown(&entry.name))));
+                }
+                Err(error) => {
+                    part.found.wrong += 1;
+                    part.found.damage.push(format!("`{}` cannot be read: {error:#}", batch.node.shown(&entry.name)));
+                }
+            }
+        } else if *digest == Digest::Missing {
+            part.found.undigested += 1;
+        }
+        now.write(&mut part.lines);
+        part.missing += u64::from(now == Digest::Missing);
+        meter.add_entry();
+    }
+    Ok(part)
+}
+
+fn content(
+    root: &Root,
+    dir: &Dir,
+    entry: &Entry,
+    meter: &Arc<Meter>,
+    kit: &mut Kit,
+    crew: Crew<'_>,
+) -> Result<[u8; 32]> {
+    let (file, stat) = root.open_file(dir, &entry.name)?;
+    if stat.size() != entry.size {
+        anyhow::bail!("its size is {} and was {}", stat.size(), entry.size);
+    }
+    let sparse = stat.allocated() < stat.size();
+    data::digest(&Arc::new(file), stat.size(), sparse, &crew, kit.data(), meter)
+}

@@ -1,0 +1,360 @@
+//! The store on disk: names, damage, garbage.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::audit::Depth;
+use super::copies::{Order, Spent, Work};
+use super::record::{Snapshot, SnapshotId, Tag, Volume};
+use super::store::{Role, Store};
+use super::tidy::Rules;
+use super::{exchange, garbage};
+use crate::config::duration::Span;
+use crate::sys::dirs::Dirs;
+use crate::sys::signals::Interrupt;
+use crate::update::saga::samples;
+
+struct Place {
+    dir: tempfile::TempDir,
+    store: Store,
+    volumes: Vec<Volume>,
+}
+
+impl Place {
+    fn new(volumes: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(&Dirs::new(dir.path().join("state")), &"login".parse().unwrap());
+        let volumes = volumes.iter().map(|name| {
+            let volume = Volume { name: (*name).to_owned(), dir: dir.path().join("volumes").join(name) };
+            fs::create_dir_all(volume.data()).unwrap();
+            fs::write(volume.data().join("file"), *name).unwrap();
+            volume
+        });
+        Self { store, volumes: volumes.collect(), dir }
+    }
+
+    fn take(&self, id: &str) -> Snapshot {
+        let tag = Tag {
+            app: "login".parse().unwrap(),
+            identity: samples::identity("1.0.0+1"),
+            taken_at: at(0),
+            operation: "op".to_owned(),
+            unclean: false,
+        };
+        take(self, id, &tag).unwrap().0
+    }
+
+    fn take_and_promote(&self, id: &str, now: Timestamp) {
+        self.take(id);
+        self.store.promote(&SnapshotId::new(id), now).unwrap();
+    }
+
+    fn manifest(&self, id: &str) -> PathBuf {
+        self.store.folder(&SnapshotId::new(id)).join("manifest.json")
+    }
+
+    fn ids(&self) -> String {
+        let listing = self.store.list().unwrap();
+        listing.snapshots.iter().map(|s| s.id.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Tidies, fails unless all could be done, and deletes.
+    fn tidy(&self, now: Timestamp) {
+        let errors = self.store.tidy(&self.volumes, &rules(now), None);
+        assert!(errors.is_empty(), "{errors:?}");
+        let errors = self.store.empty_trash(&self.volumes);
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+
+    fn failed(&self, operation: &str) -> PathBuf {
+        let path = exchange::failed_folder(&self.volumes[0], operation);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("file"), operation).unwrap();
+        path
+    }
+}
+
+fn work() -> Work<'static> {
+    static NEVER: std::sync::LazyLock<Interrupt> = std::sync::LazyLock::new(Interrupt::never);
+    Work { reporter: &(), interrupt: &NEVER }
+}
+
+fn take(place: &Place, id: &str, tag: &Tag) -> anyhow::Result<(Snapshot, Spent)> {
+    let id = SnapshotId::new(id);
+    place.store.take(&Order { id: &id, volumes: &place.volumes, tag, env: b"A=1", staged: None }, work())
+}
+
+const CONTENT: Depth = Depth { content: true, rate: None };
+
+fn at(days: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000_000 + days * 86400).unwrap()
+}
+
+fn rules(now: Timestamp) -> Rules {
+    Rules { keep_failed: Span::days(7), keep_previous: Span::days(7), reserve: 0, now }
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_snapshot_is_found_again_and_promoted_over_the_one_before() {
+    let place = Place::new(&["b", "a"]);
+    assert_eq!(place.store.current().unwrap(), None);
+    let one = place.take("one");
+    assert_eq!(place.store.current().unwrap(), None, "taken is not promoted");
+    assert_eq!(place.store.get(&one.id).unwrap(), Some(one.clone()));
+    place.store.promote(&one.id, at(0)).unwrap();
+    assert_eq!(place.store.current().unwrap(), Some(one.clone()));
+    place.take_and_promote("two", at(1));
+    place.store.promote(&SnapshotId::new("two"), at(2)).unwrap();
+    assert_eq!(place.store.current().unwrap().unwrap().id, SnapshotId::new("two"));
+    assert_eq!(place.store.previous().unwrap(), Some(one));
+    assert_eq!(place.store.role(&SnapshotId::new("one")).unwrap(), Role::Previous);
+    assert_eq!(place.store.get(&SnapshotId::new("none")).unwrap(), None);
+    place.store.promote(&SnapshotId::new("none"), at(2)).unwrap_err();
+    assert_eq!(place.store.current().unwrap().unwrap().id, SnapshotId::new("two"));
+}
+
+#[test]
+fn only_what_two_names_keep_survives_a_tidying() {
+    let place = Place::new(&["a"]);
+    for (day, id) in (0_i64..).zip(["one", "two", "three"]) {
+        place.take_and_promote(id, at(day));
+    }
+    place.take("stray");
+    fs::create_dir(place.store.dir.join(".new-half")).unwrap();
+    fs::create_dir_all(place.store.dir.join(".staging-x/deep")).unwrap();
+    fs::write(place.store.dir.join("README of the operator"), "mine").unwrap();
+    place.tidy(at(3));
+    assert_eq!(place.ids(), "three two");
+    place.tidy(at(8));
+    assert_eq!(place.ids(), "three two");
+    place.tidy(at(9));
+    assert_eq!(place.ids(), "three", "seven days after it was replaced");
+    assert!(place.store.previous().unwrap().is_none());
+    let mut left: Vec<_> = fs::read_dir(&place.store.dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["README of the operator", "generations.json", "three"]);
+    assert_eq!(fs::read_dir(&place.store.trash).unwrap().count(), 0);
+}
+
+#[test]
+fn without_names_nothing_whole_is_garbage() {
+    let place = Place::new(&["a"]);
+    place.take("one");
+    place.tidy(at(100));
+    assert_eq!(place.ids(), "one");
+}
+
+#[test]
+fn a_damaged_or_newer_snapshot_is_named_and_neither_overwritten_nor_deleted() {
+    for (content, word) in [
+        ("{", "does not parse"),
+        (r#"{"format": 2, "helper": "/nix/newer"}"#, "written by `/nix/newer`"),
+        (r#"{"format": 1}"#, "does not parse"),
+        ("", "does not parse"),
+    ] {
+        let place = Place::new(&["a"]);
+        place.take_and_promote("one", at(0));
+        place.take_and_promote("two", at(1));
+        fs::write(place.manifest("two"), content).unwrap();
+        let error = format!("{:#}", place.store.current().unwrap_err());
+        assert!(error.contains(word) && error.contains("two/manifest.json"), "{error}");
+        let listing = place.store.list().unwrap();
+        assert_eq!((listing.snapshots.len(), listing.unreadable.len()), (1, 1));
+        assert_eq!(listing.unreadable[0].id, SnapshotId::new("two"));
+        place.tidy(at(1));
+        assert_eq!(text(&place.manifest("two")), content);
+        assert_eq!(place.store.previous().unwrap().unwrap().id, SnapshotId::new("one"));
+        // A new one takes its place; it is kept as the one before, as it is.
+        place.take_and_promote("three", at(2));
+        place.tidy(at(2));
+        assert_eq!(text(&place.manifest("two")), content);
+        assert_eq!(place.store.current().unwrap().unwrap().id, SnapshotId::new("three"));
+    }
+}
+
+#[test]
+fn a_snapshot_without_a_manifest_and_a_name_that_keeps_nothing_are_told() {
+    let place = Place::new(&["a"]);
+    place.take_and_promote("one", at(0));
+    fs::remove_file(place.manifest("one")).unwrap();
+    assert!(format!("{:#}", place.store.current().unwrap_err()).contains("is missing"));
+    assert_eq!(place.store.list().unwrap().unreadable.len(), 1);
+    fs::remove_dir_all(place.store.folder(&SnapshotId::new("one"))).unwrap();
+    assert!(format!("{:#}", place.store.current().unwrap_err()).contains("is not there"));
+    assert_eq!(place.store.list().unwrap().unreadable.len(), 1);
+}
+
+#[test]
+fn with_names_that_cannot_be_read_nothing_is_taken_or_deleted() {
+    for content in ["{", r#"{"format": 2}"#, r#"{"format": 1, "current": "../../etc"}"#] {
+        let place = Place::new(&["a"]);
+        place.take_and_promote("one", at(0));
+        let names = place.store.dir.join("generations.json");
+        fs::write(&names, content).unwrap();
+        fs::create_dir(place.store.dir.join(".new-half")).unwrap();
+        let errors = place.store.tidy(&place.volumes, &rules(at(100)), None);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(format!("{:#}", errors[0]).contains("generations.json"), "{errors:?}");
+        assert!(place.store.dir.join(".new-half").exists() && place.manifest("one").exists());
+        let tag = place.store.get(&SnapshotId::new("one")).unwrap().unwrap().tag;
+        take(&place, "two", &tag).unwrap_err();
+        place.store.promote(&SnapshotId::new("one"), at(0)).unwrap_err();
+        assert_eq!(text(&names), content);
+    }
+}
+
+#[test]
+fn failed_data_is_kept_for_its_time_and_what_is_not_ours_for_ever() {
+    let place = Place::new(&["a"]);
+    let dir = place.volumes[0].dir.clone();
+    let kept = place.failed("op1");
+    fs::create_dir(dir.join(".cc-warm-new-op0")).unwrap();
+    fs::create_dir(dir.join(".cc-warm-trash-1")).unwrap();
+    fs::write(dir.join("opts.json"), "docker's").unwrap();
+    let now = Timestamp::now();
+    place.tidy(now);
+    assert!(kept.exists() && !dir.join(".cc-warm-new-op0").exists() && !dir.join(".cc-warm-trash-1").exists());
+    place.tidy(now + SignedDuration::from_hours(24 * 7 - 1));
+    assert!(kept.exists());
+    // A disk that is short takes it earlier, but not within a day, and not that of the operation in hand.
+    let short = |hours, operation| {
+        let now = now + SignedDuration::from_hours(hours);
+        let errors = place.store.tidy(&place.volumes, &Rules { reserve: u64::MAX, ..rules(now) }, operation);
+        assert!(errors.is_empty(), "{errors:?}");
+        kept.exists()
+    };
+    assert!(short(23, None) && short(25, Some("op1")) && !short(25, None));
+    place.tidy(now);
+    assert_eq!(fs::read_dir(&place.store.trash).unwrap().count(), 0);
+    let again = place.failed("op2");
+    place.tidy(now + SignedDuration::from_hours(24 * 7 + 1));
+    assert!(!again.exists() && dir.join("opts.json").exists());
+    assert_eq!(text(&place.volumes[0].data().join("file")), "a");
+}
+
+#[test]
+fn failed_data_that_somebody_looks_into_stays() {
+    let place = Place::new(&["a"]);
+    let kept = place.failed("op");
+    let mut reader = std::process::Command::new("sleep").arg("60").current_dir(&kept).spawn().unwrap();
+    let late = Timestamp::now() + SignedDuration::from_hours(24 * 30);
+    let errors = place.store.tidy(&place.volumes, &rules(late), None);
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    let pid = reader.id().to_string();
+    assert!(kept.exists() && errors.len() == 1 && errors[0].to_string().contains(&pid), "{errors:?}");
+    assert!(errors[0].to_string().contains("sleep"), "{errors:?}");
+    place.tidy(late);
+    assert!(!kept.exists());
+}
+
+#[test]
+fn the_data_of_a_volume_too_many_is_failed_data_too() {
+    let place = Place::new(&["a", "extra"]);
+    let extra = &place.volumes[1];
+    assert!(place.store.set_aside(extra, "op", place.volumes.first()).unwrap());
+    assert!(place.store.set_aside(extra, "op", place.volumes.first()).unwrap(), "done again");
+    assert!(!extra.data().exists());
+    let kept = place.store.failed_data(&place.volumes);
+    assert_eq!(kept.len(), 1);
+    assert_eq!((kept[0].operation.as_str(), text(&kept[0].path.join("file")).as_str()), ("op", "extra"));
+    // The volume came back meanwhile: what is kept is not replaced.
+    fs::create_dir(extra.data()).unwrap();
+    place.store.set_aside(extra, "op", place.volumes.first()).unwrap_err();
+    assert_eq!(text(&kept[0].path.join("file")), "extra");
+    place.tidy(Timestamp::now() + SignedDuration::from_hours(24 * 8));
+    assert!(place.store.failed_data(&place.volumes).is_empty());
+}
+
+#[test]
+fn what_is_built_is_private_and_an_earlier_attempt_is_not_built_upon() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new(&["a"]);
+    let snapshot = place.take("one");
+    let folder = exchange::new_folder(&place.volumes[0], "op");
+    fs::create_dir_all(folder.join("_data")).unwrap();
+    fs::write(folder.join("_data/leftover"), "x").unwrap();
+    fs::write(place.volumes[0].data().join("file"), "changed").unwrap();
+    let exchanges = place.store.build(&snapshot.id, &place.volumes, "op", work()).unwrap();
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    assert!(!folder.join("_data/leftover").exists());
+    exchanges[0].perform(&place.volumes[0], "op").unwrap();
+    assert_eq!(text(&place.volumes[0].data().join("file")), "a");
+    assert_eq!(text(&exchange::failed_folder(&place.volumes[0], "op").join("file")), "changed");
+}
+
+#[test]
+fn forgetting_an_app_leaves_its_volumes() {
+    let place = Place::new(&["a"]);
+    place.take_and_promote("one", at(0));
+    let kept = place.failed("op");
+    assert!(place.store.forget().unwrap().is_empty());
+    assert!(!kept.exists() && !place.dir.path().join("state/apps/login").exists());
+    assert_eq!(text(&place.volumes[0].data().join("file")), "a");
+    assert_eq!(fs::read_dir(&place.volumes[0].dir).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(&place.store.trash).unwrap().count(), 0);
+    assert_eq!(garbage::beside("_data"), garbage::Beside::Foreign);
+}
+
+/// Makes every file's record old enough to be believed.
+fn wait_for_the_clock() {
+    std::thread::sleep(3 * super::moment::granularity());
+}
+
+#[test]
+fn what_did_not_change_is_taken_over_and_from_a_damaged_snapshot_nothing_is() {
+    let place = Place::new(&["a"]);
+    let data = place.volumes[0].data();
+    if super::tree::file_system(fs::File::open(&data).unwrap()).unwrap() == "tmpfs" {
+        return;
+    }
+    fs::write(data.join("big"), vec![7; 100_000]).unwrap();
+    wait_for_the_clock();
+    place.take_and_promote("one", at(0));
+    fs::write(data.join("file"), "changed").unwrap();
+    wait_for_the_clock();
+    let copied = place.store.preflight(&place.volumes, 0).unwrap().copied();
+    assert!(copied.bytes < 100_000 && copied.entries == 2, "{copied:?}");
+    let two = place.take("two");
+    assert_eq!((two.volumes[0].taken_over, two.since_full), (1, 1));
+    place.store.promote(&two.id, at(1)).unwrap();
+    // The disk, or somebody, changes one byte of what both share.
+    fs::write(place.store.folder(&two.id).join("volumes/a/big"), vec![8; 100_000]).unwrap();
+    let touched = fs::File::options().write(true).open(place.store.folder(&two.id).join("volumes/a/big")).unwrap();
+    touched.set_modified(fs::metadata(data.join("big")).unwrap().modified().unwrap()).unwrap();
+    let audit = place.store.audit(&two, CONTENT, work()).unwrap();
+    assert!(audit.problems.len() == 1 && audit.problems[0].contains("big"), "{audit:?}");
+    let three = place.take("three");
+    assert_eq!((three.volumes[0].taken_over, three.since_full), (0, 0));
+    assert_eq!(place.store.audit(&three, CONTENT, work()).unwrap().problems, [""; 0]);
+    // Damaged content does not come back as if it were data.
+    let error = place.store.build(&two.id, &place.volumes, "op", work()).unwrap_err();
+    assert!(format!("{error:#}").contains("big"), "{error:#}");
+}
+
+#[test]
+fn what_was_copied_while_the_app_ran_is_not_copied_again_and_is_no_snapshot() {
+    let place = Place::new(&["a"]);
+    let data = place.volumes[0].data();
+    fs::write(data.join("big"), vec![7; 100_000]).unwrap();
+    let staged = place.store.stage(&place.volumes, None, work()).unwrap();
+    assert_eq!(place.ids(), "");
+    fs::write(data.join("file"), "written meanwhile").unwrap();
+    let tag = Tag { operation: "op".to_owned(), ..place.take("earlier").tag };
+    let id = SnapshotId::new("one");
+    let order = Order { id: &id, volumes: &place.volumes, tag: &tag, env: b"A=1", staged: Some(staged) };
+    let (one, _) = place.store.take(&order, work()).unwrap();
+    assert_eq!(text(&place.store.folder(&one.id).join("volumes/a/file")), "written meanwhile");
+    place.store.promote(&one.id, at(0)).unwrap();
+    place.tidy(at(0));
+    assert_eq!(place.ids(), "one");
+    assert!(fs::read_dir(&place.store.dir).unwrap().count() == 2, "the staging copy is gone");
+    assert_eq!(place.store.audit(&one, CONTENT, work()).unwrap().problems, [""; 0]);
+    assert_eq!(fs::metadata(place.store.folder(&one.id).join("volumes/a/big")).unwrap().len(), 100_000);
+}

@@ -1,0 +1,201 @@
+//! Copying one entry of a live tree.
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, FileType, readlinkat, unlinkat};
+use rustix::io::Errno;
+
+use super::beneath::Dir;
+use super::catalog::Digest;
+use super::crew::Crew;
+use super::entry::Entry;
+use super::links::{Linked, Node};
+use super::make::{Finish, Folder, Kit, Maker, count};
+use super::predecessor::Believed;
+use super::take::Changed;
+use super::xattrs::Way;
+use super::{data, flags, xattrs};
+
+/// What a job does one of.
+pub(super) struct Item {
+    /// Its name.
+    pub(super) name: Box<[u8]>,
+    /// What the predecessor has of it.
+    pub(super) recorded: Option<(Entry, Digest)>,
+}
+
+/// A job: some of what is in a folder.
+pub(super) struct Batch {
+    /// The folder.
+    pub(super) folder: Folder,
+    /// What of it.
+    pub(super) items: Vec<Item>,
+}
+
+/// What a job gives, in order.
+#[derive(Default)]
+pub(super) struct Piece {
+    /// Lines for the catalog.
+    pub(super) entries: Vec<u8>,
+    /// Lines for the digests.
+    pub(super) digests: Vec<u8>,
+    /// How many entries.
+    pub(super) count: u64,
+    /// How many lacking digests.
+    pub(super) missing: u64,
+    /// A folder whose content is complete.
+    pub(super) finish: Option<Finish>,
+}
+
+impl Piece {
+    /// Adds an entry.
+    pub(super) fn add(&mut self, entry: &Entry, digest: Digest) {
+        entry.write(&mut self.entries);
+        self.count += 1;
+        if entry.kind == FileType::RegularFile {
+            digest.write(&mut self.digests);
+            self.missing += u64::from(digest == Digest::Missing);
+        }
+    }
+}
+
+/// What copies entries; shared by all threads.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Makes them.
+    pub(super) maker: Maker,
+    /// What did not change is taken over from it.
+    pub(super) predecessor: Option<Believed>,
+    /// Whether the app runs.
+    pub(super) running: bool,
+    /// Whether content is digested.
+    pub(super) digest: bool,
+}
+
+impl Shared {
+    /// Does one job.
+    pub(super) fn batch(&self, batch: &Batch, kit: &mut Kit, crew: Crew<'_>) -> Result<Piece> {
+        let mut piece = Piece::default();
+        for item in &batch.items {
+            self.maker.meter.check()?;
+            match self.entry(&batch.folder, item, kit, crew) {
+                Ok((entry, digest)) => piece.add(&entry, digest),
+                Err(error) => self.tolerate(error, &batch.folder.node, &batch.folder.target, &item.name)?,
+            }
+            self.maker.meter.add_entry();
+        }
+        Ok(piece)
+    }
+
+    /// Passes over what a running app changed under our hands; anything else, and that too where no app should run, is
+    /// an error.
+    pub(super) fn tolerate(&self, error: anyhow::Error, node: &Node, target: &Dir, name: &[u8]) -> Result<()> {
+        let Some(what) = change(&error) else {
+            return Err(error.context(format!("cannot copy `{}`", node.shown(name))));
+        };
+        if !self.running {
+            return Err(Changed { path: node.shown(name), what }.into());
+        }
+        match unlinkat(target, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(io::Error::from(e)).with_context(|| format!("cannot remove `{}`", node.shown(name))),
+        }
+    }
+
+    fn entry(&self, folder: &Folder, item: &Item, kit: &mut Kit, crew: Crew<'_>) -> Result<(Entry, Digest)> {
+        let stat = self.maker.source.stat_at(&folder.source, &item.name)?;
+        let mut entry = Entry::of(&stat, &item.name);
+        match entry.kind {
+            FileType::RegularFile => {
+                if let Some(taken) = self.take_over(folder, &entry, item.recorded.as_ref())? {
+                    return Ok(taken);
+                }
+                self.file(folder, &entry.name, kit, crew)
+            }
+            FileType::Socket => {
+                count(&self.maker.counts.sockets);
+                Ok((entry, Digest::Missing))
+            }
+            FileType::Symlink | FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
+                if entry.kind == FileType::Symlink {
+                    entry.target = readlinkat(&*folder.source, &*item.name, Vec::new())?.into_bytes();
+                }
+                match self.maker.link(folder, &entry, || self.maker.create_special(folder, &entry))? {
+                    Linked::First(()) => self.maker.dress_special(folder, &mut entry, &stat, kit)?,
+                    Linked::Again => {
+                        entry.xattrs = xattrs::read(&Way::to(&folder.source, &item.name), &mut kit.xattrs)?;
+                    }
+                }
+                Ok((entry, Digest::Missing))
+            }
+            FileType::Directory | FileType::Unknown => Err(Other.into()),
+        }
+    }
+
+    fn file(&self, folder: &Folder, name: &[u8], kit: &mut Kit, crew: Crew<'_>) -> Result<(Entry, Digest)> {
+        let maker = &self.maker;
+        let (from, stat) = maker.source.open_known_file(&folder.source, name)?;
+        let mut entry = Entry::of(&stat, name);
+        (entry.flags, entry.project) = flags::read(&from, &maker.source_flags)?;
+        let from = Arc::new(from);
+        match maker.link(folder, &entry, || maker.create(folder, &entry))? {
+            Linked::First(to) => {
+                let digest = maker.fill(folder, &mut entry, (&from, &stat), to, self.digest, (kit, crew))?;
+                Ok((entry, digest.map_or(Digest::Missing, Digest::Known)))
+            }
+            Linked::Again => {
+                entry.xattrs = xattrs::read(&Way::open(&*from), &mut kit.xattrs)?;
+                Ok((entry, Digest::Elsewhere))
+            }
+        }
+    }
+
+    /// Links the predecessor's copy, if the rule says that nothing changed since.
+    fn take_over(
+        &self,
+        folder: &Folder,
+        found: &Entry,
+        recorded: Option<&(Entry, Digest)>,
+    ) -> Result<Option<(Entry, Digest)>> {
+        let (Some(known), Some(dir), Some((recorded, digest))) = (&self.predecessor, &folder.predecessor, recorded)
+        else {
+            return Ok(None);
+        };
+        if !known.may_link(dir, recorded, found) {
+            return Ok(None);
+        }
+        // An equal ctime means equal metadata, too.
+        let entry =
+            Entry { flags: recorded.flags, project: recorded.project, xattrs: recorded.xattrs, ..found.clone() };
+        Ok(match self.maker.link_old(dir, folder, &entry)? {
+            None => None,
+            Some(Linked::First(())) => Some((entry, *digest)),
+            Some(Linked::Again) => Some((entry, Digest::Elsewhere)),
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it became something else")]
+struct Other;
+
+/// What an error says of somebody who changes the tree, if it does.
+fn change(error: &anyhow::Error) -> Option<&'static str> {
+    if data::is_short(error) {
+        return Some("became shorter while it was read");
+    }
+    if error.downcast_ref::<Other>().is_some() {
+        return Some("became something else");
+    }
+    let own = || error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error).map(Errno::from_raw_os_error);
+    match error.downcast_ref::<Errno>().copied().or_else(own) {
+        Some(Errno::NOENT) => Some("vanished"),
+        // No file, no folder, no symlink any more; or one now.
+        Some(Errno::INVAL | Errno::NOTDIR | Errno::LOOP) => Some("became something else"),
+        Some(_) => None,
+        None => (error.downcast_ref::<io::Error>()?.kind() == io::ErrorKind::InvalidInput)
+            .then_some("became something else"),
+    }
+}

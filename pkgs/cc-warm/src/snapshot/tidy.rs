@@ -1,0 +1,252 @@
+//! Getting rid of what nobody needs: first everything gets a name that says so, which is quick; then it is deleted, which is
+//! not, once the app is up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::garbage::{self, Beside, Failed};
+use super::generations::Generations;
+use super::record::{Volume, VolumeCopy};
+use super::store::{Store, names_in};
+use super::{measure, trash};
+use crate::config::duration::Span;
+use crate::sys::{durable, fault, procfs};
+
+/// By which rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// For how long failed data is kept.
+    pub keep_failed: Span,
+    /// For how long the snapshot before the current one is kept.
+    pub keep_previous: Span,
+    /// Bytes that shall be free: for less, failed data goes before its time.
+    pub reserve: u64,
+    /// What time it is.
+    pub now: Timestamp,
+}
+
+/// Failed data that is kept.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The operation that set it aside.
+    pub operation: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl Store {
+    /// Gives everything that is garbage a name in the trash. Nothing may be under way but `operation`, whose failed data
+    /// stays. What could not be done is told, and does not keep the rest from being done.
+    #[must_use]
+    pub fn tidy(&self, volumes: &[Volume], rules: &Rules, operation: Option<&str>) -> Vec<anyhow::Error> {
+        let mut errors = Vec::new();
+        match self.expire_previous(rules) {
+            Ok(names) => {
+                for name in names_in(&self.dir).unwrap_or_default() {
+                    if garbage::in_store(&name, names.as_ref()) {
+                        errors.extend(self.discard(&self.dir.join(name)).err());
+                    }
+                }
+            }
+            // With names that cannot be read nothing is known to be garbage.
+            Err(error) => errors.push(error),
+        }
+        errors.extend(self.discard_unfinished(volumes));
+        errors.extend(self.discard_failed(volumes, rules, operation));
+        errors
+    }
+
+    fn expire_previous(&self, rules: &Rules) -> Result<Option<Generations>> {
+        let Some(names) = Generations::read(&self.dir)? else { return Ok(None) };
+        let Some(without) = names.expired(rules.keep_previous, rules.now) else { return Ok(Some(names)) };
+        without.write(&self.dir)?;
+        fault::point("snapshot.tidy.expired")?;
+        Ok(Some(without))
+    }
+
+    /// What is left of restores that were cut short, beside `volumes`.
+    pub(super) fn discard_unfinished(&self, volumes: &[Volume]) -> Vec<anyhow::Error> {
+        let mut errors = Vec::new();
+        for volume in volumes {
+            for name in names_in(&volume.dir).unwrap_or_default() {
+                if garbage::beside(&name) == Beside::Garbage && !name.starts_with(garbage::TRASH) {
+                    errors.extend(self.discard(&volume.dir.join(name)).err());
+                }
+            }
+        }
+        errors
+    }
+
+    fn discard_failed(&self, volumes: &[Volume], rules: &Rules, operation: Option<&str>) -> Vec<anyhow::Error> {
+        let kept = self.failed_data(volumes);
+        let going = to_go(&kept, rules, operation);
+        let mut errors = Vec::new();
+        let going: Vec<&Kept> = kept.iter().filter(|one| going.contains(&one.operation)).collect();
+        let paths: Vec<PathBuf> = going.iter().map(|one| one.path.clone()).collect();
+        // Somebody may look into it: an operator with a shell, a backup.
+        let users = if paths.is_empty() { Vec::new() } else { procfs::users_of(&paths) };
+        if !users.is_empty() {
+            errors.push(anyhow::anyhow!("failed data is kept although its time is over: {}", users.join(", ")));
+            return errors;
+        }
+        for one in going {
+            errors.extend(self.discard(&one.path).err());
+            if let Some(folder) = one.path.parent().filter(|folder| folder.starts_with(&self.failed)) {
+                // Only once it is empty.
+                let _ = fs::remove_dir(folder);
+            }
+        }
+        errors
+    }
+
+    /// All failed data of the app: beside `volumes`, and of volumes that are gone.
+    #[must_use]
+    pub fn failed_data(&self, volumes: &[Volume]) -> Vec<Kept> {
+        let mut all = Vec::new();
+        for volume in volumes {
+            for name in names_in(&volume.dir).unwrap_or_default() {
+                if let Beside::Failed(operation) = garbage::beside(&name) {
+                    let operation = operation.split('.').next().unwrap_or(operation).to_owned();
+                    all.push(Kept { operation, path: volume.dir.join(&name) });
+                }
+            }
+        }
+        for operation in names_in(&self.failed).unwrap_or_default() {
+            for name in names_in(&self.failed.join(&operation)).unwrap_or_default() {
+                all.push(Kept { operation: operation.clone(), path: self.failed.join(&operation).join(name) });
+            }
+        }
+        all
+    }
+
+    /// Gives `path` a name in the trash.
+    pub(super) fn discard(&self, path: &Path) -> Result<()> {
+        trash::set_apart(path, &self.trash, self.app.as_str())?;
+        fault::point("snapshot.tidy.apart")?;
+        Ok(())
+    }
+
+    /// Where failed data of volumes that are gone is kept.
+    #[must_use]
+    pub fn failed_folder(&self) -> &Path {
+        &self.failed
+    }
+
+    /// Deletes at once whatever may go while `operation` wants room for a restore: what is not whole, staging copies, the
+    /// trash, failed data whose time is over, then all that is older than a day.
+    #[must_use]
+    pub fn make_room(&self, volumes: &[Volume], rules: &Rules, operation: &str) -> Vec<anyhow::Error> {
+        let mut errors = self.discard_unfinished(volumes);
+        for name in names_in(&self.dir).unwrap_or_default() {
+            if [garbage::UNFINISHED, garbage::STAGING].iter().any(|prefix| name.starts_with(prefix)) {
+                errors.extend(self.discard(&self.dir.join(name)).err());
+            }
+        }
+        errors.extend(self.discard_failed(volumes, &Rules { reserve: u64::MAX, ..*rules }, Some(operation)));
+        errors.extend(self.empty_trash(volumes));
+        errors
+    }
+
+    /// Deletes what is live in `volumes`, and what `operation` has set aside already: there is no room for it. The folders
+    /// of the live data stay, empty.
+    pub fn discard_live(&self, volumes: &[Volume], operation: &str) -> Result<()> {
+        if let Some(error) = self.discard_unfinished(volumes).into_iter().next() {
+            return Err(error);
+        }
+        for kept in self.failed_data(volumes).iter().filter(|kept| kept.operation == operation) {
+            trash::delete(&kept.path)?;
+        }
+        for volume in volumes {
+            trash::empty(&volume.data())?;
+            fault::point("snapshot.discard.emptied")?;
+        }
+        match self.empty_trash(volumes).into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes staging copies.
+    #[must_use]
+    pub fn discard_staging(&self) -> Vec<anyhow::Error> {
+        let names = names_in(&self.dir).unwrap_or_default();
+        let staging = names.iter().filter(|name| name.starts_with(garbage::STAGING));
+        staging.filter_map(|name| trash::delete(&self.dir.join(name)).err()).collect()
+    }
+
+    /// Deletes what is in the trash: this app's part of it, and what lies beside `volumes`.
+    #[must_use]
+    pub fn empty_trash(&self, volumes: &[Volume]) -> Vec<anyhow::Error> {
+        let mut errors = Vec::new();
+        let ours = format!("{}.", self.app);
+        let mut doomed: Vec<PathBuf> = Vec::new();
+        let in_trash = names_in(&self.trash).unwrap_or_default();
+        doomed.extend(in_trash.iter().filter(|name| name.starts_with(&ours)).map(|name| self.trash.join(name)));
+        for folder in volumes.iter().map(|volume| &volume.dir).chain([&self.dir]) {
+            let names = names_in(folder).unwrap_or_default();
+            doomed.extend(names.iter().filter(|name| name.starts_with(garbage::TRASH)).map(|name| folder.join(name)));
+        }
+        for path in doomed {
+            let deleted = fault::point("snapshot.tidy.delete").map_err(Into::into).and_then(|()| trash::delete(&path));
+            errors.extend(deleted.err());
+        }
+        errors
+    }
+
+    /// Forgets the app: its folder in the state folder, and what of ours lies beside the volumes that its snapshots name.
+    /// The volumes themselves stay. What could not be done is told.
+    pub fn forget(&self) -> Result<Vec<anyhow::Error>> {
+        let listing = self.list()?;
+        let volume = |copy: &VolumeCopy| Volume { name: copy.name.clone(), dir: copy.dir.clone() };
+        let mut volumes: Vec<Volume> = listing.snapshots.iter().flat_map(|s| s.volumes.iter().map(volume)).collect();
+        volumes.sort_by(|a, b| a.dir.cmp(&b.dir));
+        volumes.dedup();
+        let mut errors = self.discard_unfinished(&volumes);
+        for kept in self.failed_data(&volumes) {
+            errors.extend(self.discard(&kept.path).err());
+        }
+        let Some(folder) = self.dir.parent() else { return Ok(errors) };
+        self.discard(folder)?;
+        durable::sync_dir(folder.parent().unwrap_or(folder))?;
+        errors.extend(self.empty_trash(&volumes));
+        Ok(errors)
+    }
+}
+
+/// The operations whose failed data goes, by the rules and by how full each file system is.
+fn to_go(kept: &[Kept], rules: &Rules, operation: Option<&str>) -> BTreeSet<String> {
+    let mut by_file_system: BTreeMap<u64, Vec<&Kept>> = BTreeMap::new();
+    for one in kept {
+        let device = fs::symlink_metadata(&one.path).map_or(0, |found| found.dev());
+        by_file_system.entry(device).or_default().push(one);
+    }
+    let keep = rules.keep_failed.duration();
+    let mut going = BTreeSet::new();
+    for of_one in by_file_system.values() {
+        let missing = of_one.first().map_or(0, |one| shortage(&one.path, rules.reserve));
+        let all: Vec<Failed> = of_one.iter().map(|one| described(one, rules.now, missing > 0)).collect();
+        going.extend(garbage::failed_to_go(&all, keep, missing, operation));
+    }
+    going
+}
+
+/// How much less than `reserve` is free where `path` lies.
+fn shortage(path: &Path, reserve: u64) -> u64 {
+    let Some(up) = path.parent() else { return 0 };
+    let free = rustix::fs::statvfs(up).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    free.map_or(0, |free| reserve.saturating_sub(free))
+}
+
+fn described(kept: &Kept, now: Timestamp, measured: bool) -> Failed {
+    // Its folder was last changed by the rename that gave it its name.
+    let since = fs::symlink_metadata(&kept.path).ok().and_then(|found| Timestamp::from_second(found.ctime()).ok());
+    let age = since.and_then(|since| Duration::try_from(now.duration_since(since)).ok());
+    let bytes = if measured { measure::tree(&kept.path, None).map_or(0, |found| found.holds.bytes) } else { 0 };
+    Failed { operation: kept.operation.clone(), age: age.unwrap_or_default(), bytes }
+}

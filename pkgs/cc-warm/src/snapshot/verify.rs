@@ -1,0 +1,278 @@
+//! Verifying the structure of a copy: every entry, its size, metadata and links, against what was recorded, and what was
+//! recorded against the tree that it was recorded of.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use rustix::fs::{FileType, readlinkat};
+
+use super::beneath::{Dir, Root, Stat};
+use super::catalog::{Catalog, Digest, Header, Lines, Reader};
+use super::crew;
+use super::early::Early;
+use super::entry::Entry;
+use super::links::Node;
+use super::make::Kit;
+use super::meter::{Meter, Progress};
+use super::moment::Moment;
+use super::take::Changed;
+use super::take_entry::Piece;
+use super::tree::{file_system, threads};
+use super::verify_walk::Walk;
+use super::xattrs::Way;
+use super::{flags, xattrs};
+use crate::sys::signals::Interrupt;
+
+/// What is to be verified.
+#[derive(Debug, Clone, Copy)]
+pub struct Check<'a> {
+    /// The copy.
+    pub copy: &'a Path,
+    /// What it must be.
+    pub catalog: &'a Catalog,
+    /// The live tree that the catalog was made of, if it must still be as it was.
+    pub source: Option<&'a Path>,
+    /// Whether flags and projects count. Not where [`super::tree::Copied::lessened`] says that the file system cannot
+    /// have them.
+    pub flags: bool,
+    /// Where a record of the copy itself is written, of its own inodes and times: by it, a restored tree is a
+    /// predecessor. Made last, once nothing of ours touches the tree any more.
+    pub record: Option<&'a Catalog>,
+}
+
+/// A copy is not what it must be.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the copy is not what was recorded: `{path}` {what}")]
+pub struct Differs {
+    /// Where, escaped.
+    pub path: String,
+    /// What was seen.
+    pub what: String,
+}
+
+/// A job: some of what is in a folder.
+pub(super) struct Batch {
+    pub(super) copy: Arc<Dir>,
+    pub(super) source: Option<Arc<Dir>>,
+    pub(super) node: Arc<Node>,
+    pub(super) items: Vec<(Entry, Digest)>,
+}
+
+/// Verifies it; the number of entries. [`Differs`] and [`Changed`] say which tree is at fault.
+pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt) -> Result<u64> {
+    let open = |path: &Path| Root::open(path).with_context(|| format!("cannot open `{}`", path.display()));
+    let copy = open(check.copy)?;
+    let source = check.source.map(open).transpose()?;
+    let reader = Reader::open(check.catalog)?;
+    let kind = file_system(copy.dir())?;
+    let began = Moment::now()?;
+    let meter = Meter::new(interrupt, None);
+    let shared = Shared {
+        flags: check.flags && kind == reader.header().file_system,
+        copy,
+        source,
+        ability: flags::Ability::default(),
+        record: check.record.is_some(),
+        links: Mutex::default(),
+    };
+    let mut record = match check.record {
+        Some(catalog) => Some(Record::create(catalog, reader.is_digested())?),
+        None => None,
+    };
+    let mut total = 0;
+    // A copy that was just made is written back meanwhile: this only reads, and what it reads is in memory.
+    let early = shared.source.as_ref().map(|_| Early::start(shared.copy.dir()));
+    early.iter().for_each(Early::now);
+    crew::run(
+        threads(),
+        |batch: Batch, kit: &mut Kit, _| shared.batch(batch, kit, &meter),
+        |piece: Piece| {
+            total += piece.count;
+            match &mut record {
+                Some(record) => record.add(&piece),
+                None => Ok(()),
+            }
+        },
+        || {
+            let (entries, bytes) = meter.read();
+            progress.done(entries, bytes);
+            Ok(meter.check()?)
+        },
+        |lead| Walk::new(&shared, check.catalog)?.run(reader, &meter, lead),
+    )?;
+    drop(early);
+    if let Some(record) = record {
+        record.finish(began, &kind)?;
+    }
+    progress.done(meter.read().0, 0);
+    Ok(total)
+}
+
+struct Record {
+    entries: Lines,
+    digests: Option<Lines>,
+    count: u64,
+}
+
+impl Record {
+    fn create(catalog: &Catalog, digested: bool) -> Result<Self> {
+        let digests = if digested { Some(Lines::create(&catalog.digests)?) } else { None };
+        Ok(Self { entries: Lines::create(&catalog.entries)?, digests, count: 0 })
+    }
+
+    fn add(&mut self, piece: &Piece) -> Result<()> {
+        self.count += piece.count;
+        self.entries.write(&piece.entries)?;
+        self.digests.as_mut().map_or(Ok(()), |digests| digests.write(&piece.digests))
+    }
+
+    fn finish(self, began: Moment, kind: &str) -> Result<Header> {
+        let header = self.entries.finish_entries(began, false, kind, self.count)?;
+        if let Some(digests) = self.digests {
+            digests.finish_digests(&header.sum, 0)?;
+        }
+        Ok(header)
+    }
+}
+
+/// What verifies entries; shared by all threads.
+pub(super) struct Shared {
+    pub(super) copy: Root,
+    pub(super) source: Option<Root>,
+    flags: bool,
+    ability: flags::Ability,
+    pub(super) record: bool,
+    links: Mutex<Pairs>,
+}
+
+/// Inodes with several names: which is which.
+#[derive(Default)]
+struct Pairs {
+    copies: HashMap<u64, (u64, u32)>,
+    originals: HashMap<u64, u64>,
+}
+
+impl Pairs {
+    /// Whether names of one file are names of one file in the copy, and of no other.
+    fn fit(&mut self, entry: &Entry, copy: &Stat) -> bool {
+        let known = self.copies.entry(entry.inode).or_insert((copy.inode(), entry.links));
+        let original = *self.originals.entry(copy.inode()).or_insert(entry.inode);
+        let fits = known.0 == copy.inode() && original == entry.inode;
+        known.1 = known.1.saturating_sub(1);
+        if known.1 == 0 {
+            self.copies.remove(&entry.inode);
+        }
+        fits
+    }
+}
+
+impl Shared {
+    fn batch(&self, batch: Batch, kit: &mut Kit, meter: &Meter) -> Result<Piece> {
+        let mut piece = Piece::default();
+        for (mut entry, digest) in batch.items {
+            meter.check()?;
+            self.source_is(batch.source.as_deref(), &batch.node, &entry)?;
+            if entry.kind != FileType::Socket {
+                let stat = self
+                    .copy_is(&batch.copy, &entry, kit)
+                    .and_then(|found| found.map_err(|what| self.differs(&batch.node, &entry.name, what)))
+                    .with_context(|| format!("cannot verify `{}`", batch.node.shown(&entry.name)))?;
+                if self.record {
+                    own(&mut entry, &stat);
+                }
+            }
+            // A socket is not in the copy, and neither in its record.
+            if !self.record || entry.kind != FileType::Socket {
+                piece.add(&entry, digest);
+            }
+            meter.add_entry();
+        }
+        Ok(piece)
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as one family")]
+    pub(super) fn differs(&self, node: &Node, name: &[u8], what: impl Into<String>) -> anyhow::Error {
+        Differs { path: node.shown(name), what: what.into() }.into()
+    }
+
+    /// The live tree's entry must be the one that was recorded.
+    fn source_is(&self, dir: Option<&Dir>, node: &Node, entry: &Entry) -> Result<()> {
+        let (Some(root), Some(dir)) = (&self.source, dir) else { return Ok(()) };
+        let what = match root.stat_at(dir, &entry.name) {
+            Ok(stat) => changed(entry, &stat),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Some("vanished"),
+            Err(e) => return Err(e).with_context(|| format!("cannot look at `{}`", node.shown(&entry.name))),
+        };
+        match what {
+            Some(what) => Err(Changed { path: node.shown(&entry.name), what }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// What the copy's entry is, or what is wrong with it.
+    fn copy_is(&self, dir: &Dir, entry: &Entry, kit: &mut Kit) -> Result<Result<Stat, String>> {
+        let name = &*entry.name;
+        let stat = match self.copy.stat_at(dir, name) {
+            Ok(stat) => stat,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Err("is missing".to_owned())),
+            Err(e) => return Err(e.into()),
+        };
+        if let Some(what) = entry.differs(&stat) {
+            return Ok(Err(format!("has another {what}")));
+        }
+        if entry.links > 1 && !self.links.lock().unwrap_or_else(PoisonError::into_inner).fit(entry, &stat) {
+            return Ok(Err("is linked otherwise".to_owned()));
+        }
+        if entry.kind == FileType::Symlink && readlinkat(dir, name, Vec::new())?.as_bytes() != entry.target {
+            return Ok(Err("leads elsewhere".to_owned()));
+        }
+        if !xattrs::are(&Way::to(dir, name), entry.xattrs, &mut kit.xattrs)? {
+            return Ok(Err("has other extended attributes".to_owned()));
+        }
+        if self.flags && entry.kind == FileType::RegularFile && (entry.flags != 0 || entry.project != 0) {
+            let (file, _) = self.copy.open_known_file(dir, name)?;
+            if flags::read(&file, &self.ability)? != (entry.flags, entry.project) {
+                return Ok(Err("has other flags or another project".to_owned()));
+            }
+        }
+        Ok(Ok(stat))
+    }
+
+    /// As [`Shared::copy_is`] and [`Shared::source_is`], for the folders themselves.
+    pub(super) fn folder_is(
+        &self,
+        entry: &Entry,
+        node: &Node,
+        copy: (&Dir, &Stat),
+        source: Option<&Stat>,
+    ) -> Result<()> {
+        if let Some(what) = source.and_then(|stat| changed(entry, stat)) {
+            return Err(Changed { path: node.shown(b"."), what }.into());
+        }
+        if let Some(what) = entry.differs(copy.1) {
+            return Err(self.differs(node, b".", format!("has another {what}")));
+        }
+        if !xattrs::are(&Way::open(copy.0), entry.xattrs, &mut xattrs::Buffers::default())? {
+            return Err(self.differs(node, b".", "has other extended attributes"));
+        }
+        if self.flags && flags::read(copy.0, &self.ability)? != (entry.flags, entry.project) {
+            return Err(self.differs(node, b".", "has other flags or another project"));
+        }
+        Ok(())
+    }
+}
+
+/// What of the live tree's entry is not as it was recorded.
+fn changed(entry: &Entry, stat: &Stat) -> Option<&'static str> {
+    let found = Entry::of(stat, &[]);
+    let all = |entry: &Entry| (entry.kind, entry.record(), entry.mode, entry.uid, entry.gid, entry.links);
+    (all(&found) != all(entry)).then_some("changed since it was copied")
+}
+
+/// Makes the record of an entry that of the tree which `stat` is of.
+pub(super) fn own(entry: &mut Entry, stat: &Stat) {
+    let found = Entry::of(stat, &[]);
+    (entry.inode, entry.links, entry.ctime) = (found.inode, found.links, found.ctime);
+}

@@ -1,0 +1,72 @@
+//! The way back on a full disk: what is not needed goes first, then failed data that is old enough, and last of all the data
+//! that is to be replaced. An app is stuck for want of space only after that.
+
+use anyhow::{Context, Result, anyhow};
+
+use super::back::JournalFailed;
+use super::operation::{Operation, Setback};
+use super::saga::Event;
+use crate::snapshot::{self, Depth, Exchange, Rules, SnapshotId, Volume, Work};
+use crate::sys::fault;
+
+impl Operation<'_> {
+    /// Builds the data of `volumes` beside what is live, making room where there is none.
+    pub fn build(&mut self, id: &SnapshotId, volumes: &[Volume]) -> Result<Vec<Exchange>, Setback> {
+        if self.progress().discarding {
+            self.discard_live(volumes)?;
+            return Ok(self.try_to_build(id, volumes)?);
+        }
+        match self.try_to_build(id, volumes) {
+            Err(error) if snapshot::is_no_space(&error) => self.say(&format!("there is no room: {error:#}")),
+            other => return Ok(other?),
+        }
+        for error in self.store.make_room(volumes, &self.rules(), self.id()) {
+            tracing::warn!("it could not be deleted: {error:#}");
+        }
+        match self.try_to_build(id, volumes) {
+            Err(error) if snapshot::is_no_space(&error) => {}
+            other => return Ok(other?),
+        }
+        self.check_before_discarding(id)?;
+        self.must_be_gone_to_restore()?;
+        self.say("there is still no room: the failed version's data is given up");
+        self.write(&Event::DiscardingFailed).context(JournalFailed)?;
+        self.discard_live(volumes)?;
+        Ok(self.try_to_build(id, volumes)?)
+    }
+
+    fn try_to_build(&self, id: &SnapshotId, volumes: &[Volume]) -> Result<Vec<Exchange>> {
+        // Nobody but a shutdown may interrupt an app's way back.
+        let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt.by_shutdown() };
+        self.store.build(id, volumes, self.id(), work)
+    }
+
+    /// What is about to become the only copy must be whole.
+    fn check_before_discarding(&self, id: &SnapshotId) -> Result<()> {
+        let snapshot = self.store.get(id)?.with_context(|| format!("snapshot {id} is not there any more"))?;
+        let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt.by_shutdown() };
+        let audit = self.store.audit(&snapshot, Depth { content: true, rate: None }, work)?;
+        if audit.problems.is_empty() {
+            return Ok(());
+        }
+        Err(anyhow!("snapshot {id} is damaged, so nothing is given up for it: {}", audit.problems.join("; ")))
+    }
+
+    /// Empties the live data of `volumes`, which have not been exchanged, and deletes what this operation set aside.
+    fn discard_live(&self, volumes: &[Volume]) -> Result<(), Setback> {
+        self.must_be_gone_to_restore()?;
+        fault::point("act.discard").map_err(anyhow::Error::from)?;
+        Ok(self.store.discard_live(volumes, self.id())?)
+    }
+
+    /// By which rules data of earlier operations goes.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            keep_failed: self.app.update.keep_failed,
+            keep_previous: self.app.update.keep_previous,
+            reserve: self.host.reserve,
+            now: self.host.clock.now(),
+        }
+    }
+}
