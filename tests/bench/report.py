@@ -82,8 +82,20 @@ def memory(results):
     return lines
 
 
+def conditions(results):
+    """How quiet the machine was: other work makes everything slower, and not by equal parts."""
+    parts = [part for kind in ("ext4", "xfs", "btrfs") for part in results.get(kind, {}).values()]
+    loads = [part["load"] for part in parts if "load" in part]
+    rounds = sorted({part["rounds"] for part in parts if "rounds" in part})
+    said = f"Medians of {' to '.join(map(str, rounds))} interleaved runs (restic and borg: half as many)"
+    if loads and max(loads) > 1.5:
+        said += f". **Other work ran on the machine meanwhile** (load average before the sets: {min(loads):.0f} to {max(loads):.0f})"
+    return said
+
+
 def page(results):
     machine = results["machine"]
+    beneath = {"ext2/ext3": "ext4"}.get(machine["beneath"], machine["beneath"])
     versions = ", ".join(f"{tool} {version}" for tool, version in sorted(machine["versions"].items()))
     lines = [
         "# How fast snapshots are",
@@ -94,15 +106,16 @@ def page(results):
         "tests/bench/snapshots.py --write && tests/bench/snapshots.py --memory --write",
         "```",
         "",
-        f"on a virtual machine with {machine['cores']} cores and {machine['memory']} GB of memory, Linux {machine['kernel']}; each file system on a "
-        f"loop device whose file lies on ext4 on a virtual disk. {versions}. Medians of {machine['rounds']} interleaved runs (restic and borg: "
-        f"{max(1, machine['rounds'] // 2)}), in seconds, each with a sync of the file system at its end. The source is in the page cache.",
+        f"on a virtual machine with {machine['cores']} cores and {machine['memory']} GB of memory, Linux {machine['kernel']}; each file "
+        f"system on a loop device whose file lies on {beneath}. {conditions(results)}, in seconds, each with a sync of the file system "
+        f"at its end. The source is in the page cache. Compared with {versions}.",
         "",
-        "- **A**: 1 GB like a database: some 1,200 files, several of 100 MB. **B**: 50,000 files of 1 to 16 KB. **C**: a sparse file of 4 GB "
-        "with 200 MB of data, hard links, extended attributes, ACLs.",
-        "- **cc-warm**: copied, every entry of the copy verified against the source, the source listed again, durable. That is what an app's "
-        "downtime sees.",
-        "- **with digests**: a digest of all content, too. Where the copy is a reflink, it is taken once the app is up again; here both are added up.",
+        "- **A**: 1 GB like a database: some 1,200 files, several of 100 MB. **B**: 50,000 files of 1 to 16 KB. **C**: a sparse file of "
+        "4 GB with 200 MB of data, hard links, extended attributes, ACLs.",
+        "- **cc-warm**: copied, every entry of the copy verified against the source, the source listed again, durable. That is what an "
+        "app's downtime sees.",
+        "- **with digests**: a digest of all content, too. Where the copy is a reflink, it is taken once the app is up again; here both "
+        "are added up.",
         "- `cp -a` is run with `--reflink=auto`: on xfs and btrfs it shares extents, as cc-warm does.",
         "",
         *table(results),
@@ -110,6 +123,9 @@ def page(results):
         "## Targets",
         "",
         *targets(results),
+        "",
+        "On xfs and btrfs a full snapshot or restore of A is a reflink of everything and takes a tenth of a second or two; what is taken "
+        "over instead of reflinked saves little of that.",
         *memory(results),
         "",
     ]

@@ -268,6 +268,7 @@ def measure(args, results):
                 files = len(files_of(bench.source))
                 print(f"{name} on {kind}: {files} files", flush=True)
                 found = results.setdefault(kind, {}).setdefault(name, {})
+                found.update(load=os.getloadavg()[0], rounds=args.rounds)
                 reflinks = kind != "ext4"
                 found["full"] = bench.full(reflinks, args.only)
                 for who, times in found["full"].items():
@@ -323,14 +324,10 @@ def memory(args, results):
 
 
 def peak(words):
-    """The most memory that a program had, in bytes, and how long it took."""
+    """The most memory that a step had, in bytes, and how long it took."""
     begin = time.monotonic()
-    child = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        sys.exit(f"error: {' '.join(words)} ended with {child.returncode}")
-    return usage.ru_maxrss * 1024, time.monotonic() - begin
+    done = subprocess.run(words, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)["peak"], time.monotonic() - begin
 
 
 def build():
@@ -359,7 +356,8 @@ def machine(args):
             said = subprocess.run(argv, capture_output=True, text=True).stdout
             versions[tool] = re.search(r"\d+(\.\d+)+", said)[0]
     return {"cores": os.cpu_count(), "memory": round(memory / (1 << 20)), "kernel": re.match(r"\d+\.\d+", platform.release())[0],
-            "rounds": args.rounds, "versions": versions}
+            "beneath": subprocess.run(["stat", "-f", "-c", "%T", args.work], capture_output=True, text=True).stdout.strip(),
+            "versions": versions}
 
 
 def main():

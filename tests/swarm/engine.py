@@ -70,6 +70,8 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        # What it leaves mounted would keep its folder from being removed.
+        subprocess.run(["umount", f"{self.root}/exec/netns/default"], capture_output=True, check=False)
 
 
 def enter():

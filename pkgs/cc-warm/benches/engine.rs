@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use cc_warm::snapshot::catalog::Catalog;
 use cc_warm::snapshot::predecessor::Predecessor;
 use cc_warm::snapshot::restore::{Restore, restore};
@@ -67,7 +67,7 @@ struct RestoreArgs {
 }
 
 fn main() -> Result<()> {
-    let result = match Cli::parse().step {
+    let mut result = match Cli::parse().step {
         Step::Take(args) => taken(&args)?,
         Step::Restore(args) => restored(&args)?,
         Step::Digest { copy, catalog } => {
@@ -77,8 +77,16 @@ fn main() -> Result<()> {
             json!({ "total": since.elapsed().as_secs_f64(), "complete": complete })
         }
     };
+    result["peak"] = peak()?.into();
     println!("{result}");
     Ok(())
+}
+
+/// The most memory that this program had, in bytes.
+fn peak() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// What is known of a tree lies in the folder `dir`.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Skipped;
 use crate::identity::CommitId;
 use crate::recipe::version::Version;
 use crate::sys::untrusted::Untrusted;
@@ -85,6 +86,11 @@ pub enum Reason {
     },
     /// The recipe publishes no version.
     NothingPublished,
+    /// Nothing runs, and of what is published nothing may be tried.
+    NoneLeft {
+        /// The versions, the highest first, and why.
+        skipped: Vec<Skipped>,
+    },
     /// A tag names another commit than when it was first seen.
     MovedTag {
         /// The version.
@@ -141,6 +147,7 @@ impl Reason {
             Self::UnknownCurrent { .. }
                 | Self::OnlyLower { .. }
                 | Self::NothingPublished
+                | Self::NoneLeft { .. }
                 | Self::PinNotPublished { .. }
                 | Self::MissingSecret { .. }
                 | Self::RequiredEnv { .. }
@@ -179,6 +186,10 @@ impl Reason {
             Self::UnknownCurrent { label, why } => format!("it is not known what runs ({}): {why}", label.terminal()),
             Self::OnlyLower { highest } => format!("what runs is higher than what is published (highest: {highest})"),
             Self::NothingPublished => "the recipe publishes no version".to_owned(),
+            Self::NoneLeft { skipped } => {
+                let first: Vec<String> = skipped.iter().take(3).map(|s| format!("{}: {}", s.version, s.why)).collect();
+                format!("nothing that is published may be tried: {}", first.join("; "))
+            }
             Self::MovedTag { version, was, now } => {
                 format!("the tag {version} was moved: first seen at {}, now at {}", was.short(), now.short())
             }

@@ -50,6 +50,12 @@ impl Dirs {
         self.root.join("activity")
     }
 
+    /// A lock for each file system, held while an app on it is stopped.
+    #[must_use]
+    pub fn stopped(&self) -> PathBuf {
+        self.root.join("stopped")
+    }
+
     /// Alerts not yet delivered, one file each.
     #[must_use]
     pub fn outbox(&self) -> PathBuf {

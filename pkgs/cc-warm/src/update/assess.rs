@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::context::Context;
 use crate::config::App;
 use crate::deployer::{Deployer, Deployment, Known, Observed, Release};
-use crate::gate::{self, Candidate, Decision, Evidence};
+use crate::gate::{self, Candidate, Decision, Evidence, Skipped, WhySkipped};
 use crate::identity::{Env, Identity};
 use crate::recipe::published::Published;
 use crate::state::{AppState, Seen};
@@ -114,28 +114,29 @@ fn next(
 
 /// The highest version that may be a target at all; there is nothing yet that a note or a major step could harm.
 fn first_deploy(app: &App, state: &AppState, published: &Published, env: &Env) -> Next {
-    let rejected: Vec<Identity> = state.rejected.iter().map(|r| r.identity.clone()).collect();
-    let highest = published.versions.iter().rev().find(|(version, found)| {
+    let mut skipped = Vec::new();
+    for (version, found) in published.versions.iter().rev() {
         let identity = Identity {
-            version: (*version).clone(),
+            version: version.clone(),
             commit: found.commit.clone(),
             env: env.digest(),
             secrets: BTreeMap::new(),
         };
-        let pinned = app.update.pin.as_ref().is_none_or(|pin| pin == *version);
-        let released = version.recipe().pre.is_empty() || app.update.pin.is_some();
-        pinned && released && !app.update.ignore.contains(version) && !rejected.contains(&identity)
-    });
-    match highest {
-        Some((version, found)) => {
-            Next::FirstDeploy(Candidate { version: version.clone(), commit: found.commit.clone() })
-        }
-        None => Next::Gate(Decision::Hold {
-            candidate: None,
-            reasons: vec![gate::Reason::NothingPublished],
-            skipped: Vec::new(),
-        }),
+        let why = if app.update.pin.as_ref().is_some_and(|pin| pin != version) {
+            WhySkipped::NotPinned
+        } else if app.update.pin.is_none() && !version.recipe().pre.is_empty() {
+            WhySkipped::PreRelease
+        } else if app.update.ignore.contains(version) {
+            WhySkipped::Ignored
+        } else if state.is_rejected(&identity) {
+            WhySkipped::Rejected
+        } else {
+            return Next::FirstDeploy(Candidate { version: version.clone(), commit: found.commit.clone() });
+        };
+        skipped.push(Skipped { version: version.clone(), why });
     }
+    let reason = if skipped.is_empty() { gate::Reason::NothingPublished } else { gate::Reason::NoneLeft { skipped } };
+    Next::Gate(Decision::Hold { candidate: None, reasons: vec![reason], skipped: Vec::new() })
 }
 
 fn decide(

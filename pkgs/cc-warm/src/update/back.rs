@@ -223,6 +223,7 @@ impl Operation<'_> {
         self.deploy(release)?;
         self.watch.add(since.elapsed(), |parts| &mut parts.start);
         self.watch.running();
+        self.turn = None;
         // What ran for weeks needs no soak, and nobody but a shutdown may interrupt an app's way back to life.
         let rules = Rules { soak: Duration::ZERO, ..Rules::of(&self.app.health) };
         match self.await_healthy(&rules, &self.host.interrupt.by_shutdown())? {

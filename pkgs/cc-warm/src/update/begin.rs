@@ -8,6 +8,7 @@ use super::journal::Journal;
 use super::operation::Operation;
 use super::outcome::Outcome;
 use super::saga::{Begun, Kind};
+use super::turn::Turn;
 use crate::config::App;
 use crate::deployer::{Deployer, Known, Observed, Release};
 use crate::downtime::Stopwatch;
@@ -40,6 +41,8 @@ pub struct Start<'a> {
     pub continuity: Option<Continuity>,
     /// What was copied while the app ran.
     pub staged: Option<Staged>,
+    /// The right to be the one app that is stopped.
+    pub turn: Option<Turn>,
     /// The snapshot that shall come back.
     pub restoring: Option<SnapshotId>,
     /// The app is stuck now.
@@ -78,6 +81,7 @@ impl Start<'_> {
             journal,
             narrator: self.context.narrator,
             staged: self.staged,
+            turn: self.turn,
             restoring: self.restoring,
             watch: Stopwatch::default(),
         };

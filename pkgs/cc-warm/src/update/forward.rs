@@ -132,6 +132,7 @@ impl Operation<'_> {
         })?;
         self.watch.add(since.elapsed(), |parts| &mut parts.start);
         self.watch.running();
+        self.turn = None;
         Ok(self.write(&Event::Deployed { generation })?)
     }
 

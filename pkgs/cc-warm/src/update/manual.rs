@@ -8,6 +8,7 @@ pub use super::forecast::Forecast;
 use super::outcome::Outcome;
 use super::recover;
 use super::saga::{EventName, Kind, LiveData};
+use super::turn::{self, Turn};
 use super::{forecast, journal};
 use crate::config::{App, Warm};
 use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed, Release};
@@ -41,6 +42,10 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     if context.host.interrupt.is_set() {
         return Ok(Outcome::Cancelled);
     }
+    let turn = Turn::take(context, app, deployer.as_ref())?;
+    if turn.is_none() {
+        return Ok(turn::missed(context));
+    }
     must_go_back(app, deployer.as_ref(), &release)?;
     // Once more, right before the stop: minutes may have passed.
     must_be_healthy(context, app, deployer.as_ref())?;
@@ -55,6 +60,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
         to: &release,
         continuity: None,
         staged,
+        turn,
         restoring: None,
         was_stuck: None,
     }
@@ -154,6 +160,7 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
         to: &release,
         continuity: None,
         staged: None,
+        turn: None,
         restoring: Some(chosen.id.clone()),
         was_stuck,
     }
@@ -192,6 +199,7 @@ pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Iden
         to: &release,
         continuity: None,
         staged: None,
+        turn: None,
         restoring: None,
         was_stuck,
     }

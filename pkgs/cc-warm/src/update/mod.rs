@@ -19,3 +19,4 @@ pub mod recover;
 pub mod recovery;
 pub mod run;
 pub mod saga;
+pub mod turn;

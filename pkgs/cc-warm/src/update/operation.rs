@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::journal::Journal;
 use super::saga::{Cause, Event, EventName, Progress};
+use super::turn::Turn;
 use crate::config::App;
 use crate::deployer::{DeployError, Deployer, Known, Observed, Release, Stopped};
 use crate::downtime::Stopwatch;
@@ -91,6 +92,8 @@ pub struct Operation<'a> {
     pub narrator: &'a dyn Narrator,
     /// What was copied while the app ran.
     pub staged: Option<Staged>,
+    /// The right to be the one app that is stopped, until it runs again.
+    pub turn: Option<Turn>,
     /// The snapshot that a restore by hand was asked for.
     pub restoring: Option<SnapshotId>,
     /// For how long the app is down, as far as this process sees it.

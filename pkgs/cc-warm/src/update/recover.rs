@@ -50,6 +50,7 @@ pub fn settle(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<O
         journal,
         narrator: context.narrator,
         staged: None,
+        turn: None,
         restoring: None,
         watch: Stopwatch::default(),
     };

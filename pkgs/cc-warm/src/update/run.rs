@@ -12,6 +12,7 @@ use super::notice::{self, Waits};
 use super::outcome::Outcome;
 use super::recover;
 use super::saga::Kind;
+use super::turn::{self, Turn};
 use crate::alert::Kind as AlertKind;
 use crate::config::{App, window};
 use crate::deployer::{self, Convergence, Deployer, Observed, Release};
@@ -248,7 +249,7 @@ impl Run<'_> {
         self.prepare(&release)?;
         // Preparing an app that was never here may have made its environment.
         let release = Release { env: self.deployer.env()?, ..release };
-        self.begin(Kind::FirstDeploy, &release, None, None)
+        self.begin(Kind::FirstDeploy, &release, None, None, None)
     }
 
     fn apply(&self, state: &mut AppState, candidate: &Candidate) -> Result<Outcome> {
@@ -278,6 +279,9 @@ impl Run<'_> {
         if self.context.host.interrupt.is_set() {
             return Ok(Outcome::Cancelled);
         }
+        let Some(turn) = Turn::take(self.context, self.app, self.deployer)? else {
+            return Ok(turn::missed(self.context));
+        };
         if let Some(reason) = manual::in_use(self.app, self.deployer)? {
             return self
                 .hold(state, Waits { candidate: Some(candidate.clone()), reasons: vec![reason], approvable: false });
@@ -287,7 +291,7 @@ impl Run<'_> {
             return Ok(outcome);
         }
         match self.deployer.observe()? {
-            now if now == self.assessment.observed => self.begin(Kind::Update, &target, continuity, staged),
+            now if now == self.assessment.observed => self.begin(Kind::Update, &target, continuity, staged, Some(turn)),
             _ => Ok(Outcome::Released { by: Untrusted::new("the deployment changed while the update was prepared") }),
         }
     }
@@ -335,6 +339,7 @@ impl Run<'_> {
         to: &Release,
         continuity: Option<Continuity>,
         staged: Option<Staged>,
+        turn: Option<Turn>,
     ) -> Result<Outcome> {
         let store = self.store();
         Start {
@@ -348,6 +353,7 @@ impl Run<'_> {
             to,
             continuity,
             staged,
+            turn,
             restoring: None,
             was_stuck: None,
         }

@@ -130,3 +130,33 @@ fn an_app_waits_for_the_one_before_it_while_that_is_worked_on() {
     assert_eq!(update.wait().unwrap().code(), Some(0), "{rest}");
     assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
 }
+
+#[test]
+fn of_apps_with_data_on_one_file_system_one_at_a_time_is_stopped() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let device = std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(fixture.sandbox.volume().unwrap()).unwrap());
+    let folder = fixture.sandbox.state_dir().join("stopped");
+    std::fs::create_dir_all(&folder).unwrap();
+    let held = std::fs::File::create(folder.join(device.to_string())).unwrap();
+    held.lock().unwrap();
+    let mut update = std::process::Command::new(fixture.sandbox.program())
+        .arg("--config")
+        .arg(fixture.sandbox.config())
+        .args(["update", APP])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(update.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("waiting: another app on the same file system is stopped") {
+        line.clear();
+        assert_ne!(std::io::BufRead::read_line(&mut said, &mut line).unwrap(), 0, "it did not wait");
+    }
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    drop(held);
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut said, &mut rest).unwrap();
+    assert_eq!(update.wait().unwrap().code(), Some(0), "{rest}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
+}

@@ -14,6 +14,7 @@ fn an_app_that_somebody_else_works_on() {
     assert_snapshot!(screen.shows_with(&["update"], |program| program.env("CC_WARM_FAULT", other)), @"
     $ cc-warm update
     | notes: preparing 1.0.0+1 → 1.1.0+2
+    | notes: copying its data while it runs
     | notes: stopping
     | notes: taking a snapshot of 1 volume(s)
     | notes: deploying 1.1.0+2

@@ -88,6 +88,13 @@ fn a_first_deployment_that_fails() {
         its first deployment failed: 1.0.0+1
         hint: cc-warm retry notes
     ");
+    assert_snapshot!(screen.shows(&["update"]), @"
+    $ cc-warm update
+    notes: held
+      - nothing that is published may be tried: 1.0.0+1: with the environment that is configured now, it was rolled back before
+      hint: cc-warm plan notes
+    [exit 10]
+    ");
 }
 
 #[test]
