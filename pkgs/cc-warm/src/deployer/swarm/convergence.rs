@@ -34,11 +34,12 @@ fn of(service: &Service, tasks: &[&Task], since: Option<Timestamp>, now: Timesta
     if let Some(status) = &service.update_status {
         let is_newer = since.is_some_and(|since| status.started_at.is_some_and(|at| at >= since));
         match status.state.as_str() {
-            "updating" | "rollback_started" => return starting(format!("is being updated ({})", status.state)),
-            // What is older than this deployment says nothing of it: `paused` stays for ever.
-            "paused" | "rollback_paused" | "rollback_completed" if is_newer => {
+            // The swarm has made up its mind when it begins to go back, and the rest is lost time. What is older than this
+            // deployment says nothing of it: `paused` stays for ever.
+            "paused" | "rollback_started" | "rollback_paused" | "rollback_completed" if is_newer => {
                 return died(format!("was given up by the swarm ({}): {}", status.state, status.message));
             }
+            "updating" | "rollback_started" => return starting(format!("is being updated ({})", status.state)),
             _ => {}
         }
     }

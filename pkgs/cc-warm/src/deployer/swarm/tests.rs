@@ -60,6 +60,21 @@ fn tells_how_far_a_stack_is() {
 }
 
 #[test]
+fn a_swarm_that_begins_to_roll_back_has_given_up() {
+    let Recording { at, mut services, tasks } = recorded("rolled-back");
+    for service in &mut services {
+        if let Some(status) = &mut service.update_status {
+            status.state = "rollback_started".to_owned();
+        }
+    }
+    let state = convergence(&services, &tasks, Some(earlier(at, 25)), at);
+    assert!(matches!(&state, Convergence::Died(text) if text.raw().contains("(rollback_started)")), "{state:?}");
+    // One of a deployment before is waited for.
+    let state = convergence(&services, &tasks, Some(earlier(at, 1)), at);
+    assert!(matches!(&state, Convergence::Starting(text) if text.raw().contains("is being updated")), "{state:?}");
+}
+
+#[test]
 fn a_task_of_the_spec_before_counts_for_nothing() {
     let Recording { at, mut services, tasks } = recorded("leftover");
     let app = services.iter().position(|service| service.name() == "abrec_app").unwrap();
