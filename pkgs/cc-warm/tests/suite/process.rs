@@ -2,6 +2,7 @@
 
 mod scripted;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -26,6 +27,28 @@ fn a_daemon_that_forked_twice_outlives_cc_warm_and_not_the_stop() {
         app.run(&["undeploy", APP]).expect(0);
         assert_eq!(with_word(&sleep), [0; 0]);
         assert!(!app.supervisor().runs());
+    });
+}
+
+/// Each of its processes starts the next one and ends, so that no list of them is ever true.
+#[test]
+fn a_process_that_runs_away_by_forking_is_caught() {
+    on_each_rung(|rung| {
+        let word = unique();
+        let script = format!(
+            "if [ \"$1\" = {word} ]; then sh run.sh {word} & exit; fi
+            echo ready > $DATA_DIR/ready; (setsid sh run.sh {word} &); exec sleep 1000000"
+        );
+        let app = Scripted::running(rung, &script);
+        let mut seen = BTreeSet::new();
+        wait_for("the runaway", || {
+            seen.extend(with_word(&word));
+            (seen.len() > 20).then_some(())
+        });
+        app.run(&["undeploy", APP]).expect(0);
+        for _ in 0..100 {
+            assert_eq!(with_word(&word), [0; 0], "{rung:?}");
+        }
     });
 }
 
