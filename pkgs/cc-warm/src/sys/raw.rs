@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::ioctl::{Getter, Opcode, Setter, ioctl, opcode};
+use rustix::path::Arg;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Lets no descriptor from `first` on reach a program that this process executes, whoever opened it.
@@ -63,6 +64,23 @@ pub fn get_fs_xattr(fd: impl AsFd) -> rustix::io::Result<FsXattr> {
 pub fn set_fs_xattr(fd: impl AsFd, value: FsXattr) -> rustix::io::Result<()> {
     // SAFETY: the kernel reads exactly one `struct fsxattr`.
     unsafe { ioctl(fd, Setter::<FS_IOC_FSSETXATTR, FsXattr>::new(value)) }
+}
+
+/// The number of `listxattrat`, the same on all architectures that cc-warm is built for (Linux 6.13 and newer).
+const SYS_LISTXATTRAT: libc::c_long = 465;
+
+/// Names of the extended attributes of `name` in `dir`, which is not followed where it is a symlink.
+pub fn listxattrat(dir: impl AsFd, name: &[u8], list: &mut [u8]) -> rustix::io::Result<usize> {
+    name.into_with_c_str(|name| {
+        let (dir, flags) = (dir.as_fd().as_raw_fd(), libc::AT_SYMLINK_NOFOLLOW);
+        // SAFETY: the name ends with a null and `list` is as long as is said; both outlive the call, which keeps neither.
+        let got = unsafe { libc::syscall(SYS_LISTXATTRAT, dir, name.as_ptr(), flags, list.as_mut_ptr(), list.len()) };
+        // Below 0 there was an error, which `errno` has.
+        usize::try_from(got).map_err(|_| {
+            let error = io::Error::last_os_error();
+            rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+        })
+    })
 }
 
 /// The first page of a file, mapped shared and writable: what it takes to try what a database does.
