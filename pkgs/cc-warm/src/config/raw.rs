@@ -132,6 +132,9 @@ struct RawApp {
     /// How it is updated.
     #[serde(default)]
     update: RawUpdate,
+    /// How its snapshots are taken.
+    #[serde(default)]
+    snapshot: RawSnapshot,
 }
 
 /// What runs an app.
@@ -215,6 +218,16 @@ struct RawUpdate {
     /// For how long the snapshot before the current one is kept.
     #[serde(default = "default_keep")]
     keep_previous: Span,
+}
+
+/// How an app's snapshots are taken.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawSnapshot {
+    /// Every so many snapshots, nothing is taken over from the one before and all is copied. 1: always.
+    #[serde(default = "default_full_every")]
+    #[schemars(range(min = 1))]
+    full_every: u32,
 }
 
 /// Parses the text of a configuration file.
@@ -321,6 +334,7 @@ impl RawApp {
         for file in &self.environment_files {
             file.check("environmentFiles")?;
         }
+        ensure!(self.snapshot.full_every > 0, "`snapshot.fullEvery` must be at least 1");
         let health = self.health.validate()?;
         ensure!(
             !self.stateful || self.warm == Warm::Data || !health.probes.is_empty(),
@@ -351,6 +365,7 @@ impl RawApp {
             alerts: self.alerts,
             health,
             update: self.update.validate()?,
+            full_every: self.snapshot.full_every,
         })
     }
 }
@@ -530,6 +545,12 @@ impl Default for RawUpdate {
     }
 }
 
+impl Default for RawSnapshot {
+    fn default() -> Self {
+        Self { full_every: default_full_every() }
+    }
+}
+
 impl Default for RawDisk {
     fn default() -> Self {
         Self { reserve: default_reserve(), budget: None }
@@ -576,6 +597,10 @@ fn default_warm() -> Warm {
 
 fn default_server() -> String {
     "default".to_owned()
+}
+
+pub(super) fn default_full_every() -> u32 {
+    30
 }
 
 fn default_successes() -> u32 {

@@ -25,7 +25,7 @@ struct Place {
 impl Place {
     fn new(volumes: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(&Dirs::new(dir.path().join("state")), &"login".parse().unwrap());
+        let store = Store::new(&Dirs::new(dir.path().join("state")), &"login".parse().unwrap()).full_every(30);
         let volumes = volumes.iter().map(|name| {
             let volume = Volume { name: (*name).to_owned(), dir: dir.path().join("volumes").join(name) };
             fs::create_dir_all(volume.data()).unwrap();
@@ -324,6 +324,10 @@ fn what_did_not_change_is_taken_over_and_from_a_damaged_snapshot_nothing_is() {
     let two = place.take("two");
     assert_eq!((two.volumes[0].taken_over, two.since_full), (1, 1));
     place.store.promote(&two.id, at(1)).unwrap();
+    for (full_every, base) in [(1, None), (2, None), (3, Some("two"))] {
+        let store = Store::new(&place.store.dirs, &"login".parse().unwrap()).full_every(full_every);
+        assert_eq!(store.base().map(|base| base.id.to_string()).as_deref(), base, "{full_every}");
+    }
     // The disk, or somebody, changes one byte of what both share.
     fs::write(place.store.folder(&two.id).join("volumes/a/big"), vec![8; 100_000]).unwrap();
     let touched = fs::File::options().write(true).open(place.store.folder(&two.id).join("volumes/a/big")).unwrap();
