@@ -110,6 +110,7 @@ let
           "boot"
         ];
         docker = false;
+        volumes = facts.usesAbra;
         network = false;
         serviceConfig = {
           RemainAfterExit = true;
