@@ -37,6 +37,10 @@ pub(super) fn server() -> String {
     "default".to_owned()
 }
 
+pub(super) fn full_every() -> u32 {
+    30
+}
+
 pub(super) fn successes() -> u32 {
     3
 }

@@ -155,6 +155,9 @@ pub struct App {
     pub health: Health,
     /// How it is updated.
     pub update: Update,
+    /// Every so many snapshots, nothing is taken over from the one before.
+    #[serde(default = "defaults::full_every")]
+    pub full_every: u32,
 }
 
 /// How warm an app is kept.

@@ -133,6 +133,9 @@ struct RawApp {
     /// How it is updated.
     #[serde(default)]
     update: RawUpdate,
+    /// How its snapshots are taken.
+    #[serde(default)]
+    snapshot: RawSnapshot,
 }
 
 /// What runs an app.
@@ -216,6 +219,16 @@ struct RawUpdate {
     /// For how long the snapshot before the current one is kept.
     #[serde(default = "defaults::keep")]
     keep_previous: Span,
+}
+
+/// How an app's snapshots are taken.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawSnapshot {
+    /// Every so many snapshots, nothing is taken over from the one before and all is copied. 1: always.
+    #[serde(default = "defaults::full_every")]
+    #[schemars(range(min = 1))]
+    full_every: u32,
 }
 
 /// Parses the text of a configuration file.
@@ -322,6 +335,7 @@ impl RawApp {
         for file in &self.environment_files {
             file.check("environmentFiles")?;
         }
+        ensure!(self.snapshot.full_every > 0, "`snapshot.fullEvery` must be at least 1");
         let health = self.health.validate()?;
         ensure!(
             !self.stateful || self.warm == Warm::Data || !health.probes.is_empty(),
@@ -352,6 +366,7 @@ impl RawApp {
             alerts: self.alerts,
             health,
             update: self.update.validate()?,
+            full_every: self.snapshot.full_every,
         })
     }
 }
@@ -461,6 +476,12 @@ impl Default for RawUpdate {
             keep_failed: defaults::keep(),
             keep_previous: defaults::keep(),
         }
+    }
+}
+
+impl Default for RawSnapshot {
+    fn default() -> Self {
+        Self { full_every: defaults::full_every() }
     }
 }
 
