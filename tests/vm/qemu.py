@@ -56,8 +56,9 @@ class Qemu:
             *[BINARY, "-machine", f"pc,accel={accelerator()}", *PROCESSOR[accelerator()], "-m", MEMORY],
             *["-nodefaults", "-no-user-config", "-display", "none", "-rtc", f"base={clock},clock=vm"],
             *["-kernel", image / "vmlinuz", "-initrd", image / "initrd"],
-            # `mitigations=off`: nothing hostile runs here, and an emulated machine is slow enough.
-            *["-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off systemd.show_status=false panic=1"],
+            # Nothing hostile runs here, and an emulated machine is slow enough. `norandmaps`: QEMU keeps a translation for
+            # the address that the code was at, so a program that is elsewhere each time is translated each time.
+            *["-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off norandmaps systemd.show_status=false panic=1"],
             *["-drive", f"file={disk},if=none,id=root,format=qcow2,cache=unsafe,discard=unmap"],
             *["-device", "virtio-blk-pci,drive=root"],
             *["-drive", f"file={self.exchange},if=none,id=exchange,format=raw,cache=writeback"],

@@ -36,7 +36,7 @@ def listing():
 
 
 before = listing()
-for part in ("shared d drwxrwsr-x+ 1234:5678", "trusted.overlay.opaque", "security.capability", "null 1:3", "user:1111:rw-"):
+for part in ("shared d drwxrwsr-x 1234:5678", "trusted.overlay.opaque", "security.capability", "null 1:3", "user:1111:rw-"):
     expect_in("the volume before", part, before)
 publish("notes", "1.1.0+1", format=2, broken="crash")
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::names::AppName;
 use super::{App, Sink};
-use crate::gate::markers::Markers;
+use crate::gate::markers::{self, Markers};
 
 /// The recipe's name: the last part of its remote, without `.git`.
 pub(super) fn recipe_name(remote: &str) -> Result<String> {
@@ -85,12 +85,18 @@ pub(super) fn file_name(name: &str) -> Result<()> {
 }
 
 pub(super) fn regex(pattern: &str) -> Result<()> {
-    regex::Regex::new(pattern).map(drop).with_context(|| format!("`{pattern}` is no regular expression"))
+    regex::Regex::new(pattern).map(drop).with_context(|| not_a_regex(pattern))
+}
+
+fn not_a_regex(pattern: &str) -> String {
+    format!("`{pattern}` is no regular expression")
 }
 
 /// Compiles them once, however many apps have the same: to compile the usual ones takes 20 ms.
 pub(super) fn markers(patterns: &[String]) -> Result<()> {
     let Err(error) = Markers::of(patterns) else { return Ok(()) };
-    patterns.iter().try_for_each(|pattern| regex(pattern))?;
+    for pattern in patterns {
+        markers::check(pattern).with_context(|| not_a_regex(pattern))?;
+    }
     Err(error.into())
 }

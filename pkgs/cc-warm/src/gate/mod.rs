@@ -320,7 +320,7 @@ fn reasons(input: &Input<'_>, current: &Identity, candidate: &Candidate, evidenc
             all.push(Reason::TooYoung { until });
         }
     }
-    all.extend(note_reasons(&evidence.notes, &*Markers::of(&input.update.markers)?));
+    all.extend(note_reasons(&evidence.notes, &input.update.markers)?);
     all.extend(differences::between(&evidence.from, &evidence.to, &input.env.0));
     all.extend(evidence.unsuitable.iter().map(|why| Reason::Unsuitable { why: why.clone() }));
     Ok(all)
@@ -338,13 +338,14 @@ fn other_upstreams(input: &Input<'_>, from: &Version, target: &Version) -> Optio
     Some(Reason::TwoUpstreams { other: other.clone() })
 }
 
-fn note_reasons(notes: &[Note], markers: &Markers) -> Vec<Reason> {
+fn note_reasons(notes: &[Note], markers: &[String]) -> Result<Vec<Reason>> {
     let mut all = Vec::new();
     for note in notes {
         let (version, path, commit) = (note.version.clone(), note.path.clone(), note.commit.clone());
         match &note.text {
             Err(why) => all.push(Reason::UnreadableNote { version, path, commit, why: why.clone() }),
-            Ok(text) => all.extend(markers.find(text.raw()).into_iter().map(|found| Reason::Note {
+            // Compiled only where there is something to read: most versions come without a note.
+            Ok(text) => all.extend(Markers::of(markers)?.find(text.raw()).into_iter().map(|found| Reason::Note {
                 version: version.clone(),
                 path: path.clone(),
                 commit: commit.clone(),
@@ -354,7 +355,7 @@ fn note_reasons(notes: &[Note], markers: &Markers) -> Vec<Reason> {
             })),
         }
     }
-    all
+    Ok(all)
 }
 
 #[cfg(test)]
