@@ -295,6 +295,15 @@ in
       };
     };
 
+    snapshot.fullEvery = mkOption {
+      type = types.ints.positive;
+      default = 30;
+      description = ''
+        What did not change is not copied again but shared with the snapshot before. Every so many snapshots, all is
+        copied. 1: always.
+      '';
+    };
+
     alerts = mkOption {
       type = types.nullOr (types.listOf types.str);
       default = null;

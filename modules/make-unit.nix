@@ -61,6 +61,8 @@ in
       description,
       command ? null,
       docker,
+      # Whether it needs the volumes.
+      volumes ? docker,
       network ? true,
       credentials ? [ ],
       alertOnFailure ? true,
@@ -90,7 +92,7 @@ in
       restartIfChanged = false;
       unitConfig = {
         X-StopOnRemoval = false;
-        RequiresMountsFor = [ cfg.stateDir ] ++ lib.optional docker dataRoot;
+        RequiresMountsFor = [ cfg.stateDir ] ++ lib.optional volumes dataRoot;
       }
       // lib.optionalAttrs alertOnFailure { OnFailure = [ "cc-warm-unit-failed@%n.service" ]; };
       serviceConfig =

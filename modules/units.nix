@@ -99,6 +99,31 @@ let
       };
     };
 
+    # What did not change may be taken over from a snapshot of the boot before only if all was synced after the last app.
+    # What is before docker at boot stops after it at shutdown. Nothing else stops it; stopped in mid-boot it only
+    # deletes its note.
+    cc-warm-synced =
+      make.service {
+        description = "Note that all was synced at shutdown";
+        command = [
+          "synced"
+          "boot"
+        ];
+        docker = false;
+        volumes = facts.usesAbra;
+        network = false;
+        serviceConfig = {
+          RemainAfterExit = true;
+          ExecStop = "${lib.getExe cfg.package} synced shutdown";
+          TimeoutStartSec = "1min";
+          TimeoutStopSec = "5min";
+        };
+      }
+      // {
+        wantedBy = [ "multi-user.target" ];
+        before = lib.optional facts.usesAbra "docker.service";
+      };
+
     cc-warm-alerts = make.service {
       description = "Delivery of cc-warm's alerts";
       command = [

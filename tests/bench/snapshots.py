@@ -384,7 +384,9 @@ def main():
     if args.write:
         import report
         path = ROOT / "docs/performance.md"
-        path.write_text(report.page(results))
+        # What `tests/bench/commands` wrote stays.
+        _, heading, commands = path.read_text().partition("\n## Commands\n")
+        path.write_text(report.page(results) + heading + commands)
         print(f"wrote {path}")
 
 

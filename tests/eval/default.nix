@@ -88,6 +88,7 @@ in
       "cc-warm-alerts"
       "cc-warm-nightly"
       "cc-warm-recover"
+      "cc-warm-synced"
       "cc-warm-unit-failed@"
       "cc-warm-update-keycloak"
       "cc-warm-update-traefik"
@@ -116,12 +117,21 @@ in
           after = builtins.elem "docker.service" directives.after;
           inherit (directives) requires bindsTo partOf;
         }
-    ++ expect "nothing but the activation is wanted by a target" [ ] (
+    ++ expect "nothing is wanted by a target but the activation and the note of the shutdown" [ ] (
       builtins.filter (
-        name: name != "cc-warm-activation" && (unit name).wantedBy ++ (unit name).requiredBy != [ ]
+        name:
+        name != "cc-warm-activation"
+        && name != "cc-warm-synced"
+        && (unit name).wantedBy ++ (unit name).requiredBy != [ ]
       ) (ours example.config.systemd.services)
     )
-    ++ expect "no unit stays active" [ ] (
+    ++
+      expect "at shutdown, the note that all was synced comes after docker has stopped" [ true true ]
+        [
+          (builtins.elem "docker.service" (unit "cc-warm-synced").before)
+          (lib.hasSuffix " synced shutdown" (unit "cc-warm-synced").serviceConfig.ExecStop)
+        ]
+    ++ expect "no unit stays active but the one that stops after docker at shutdown" [ "cc-warm-synced" ] (
       builtins.filter (name: (unit name).serviceConfig ? RemainAfterExit) (
         ours example.config.systemd.services
       )

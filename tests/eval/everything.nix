@@ -137,6 +137,7 @@
           keepPrevious = "14d";
           unmanaged = [ "/etc/localtime" ];
         };
+        snapshot.fullEvery = 10;
       };
     };
   };

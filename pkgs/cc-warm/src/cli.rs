@@ -67,6 +67,8 @@ pub enum Command {
     Demo(commands::demo::Args),
     Completions(commands::completions::Args),
     #[command(hide = true)]
+    Synced(commands::synced::Args),
+    #[command(hide = true)]
     Supervise(commands::internal::Supervise),
     #[command(hide = true)]
     DemoApp(crate::demo::app::Args),

@@ -21,6 +21,7 @@ pub mod retry;
 pub mod session;
 pub mod snapshot;
 pub mod status;
+pub mod synced;
 pub mod undeploy;
 pub mod update;
 pub mod verify;
@@ -56,6 +57,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Undeploy(args) => undeploy::run(global, &args),
         Command::Demo(args) => demo::run(global, &args),
         Command::Completions(args) => completions::run(&args),
+        Command::Synced(args) => synced::run(global, &args),
         Command::Supervise(args) => internal::supervise(&args),
         Command::DemoApp(args) => internal::demo_app(&args),
     };

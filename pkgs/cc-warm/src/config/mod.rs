@@ -1,6 +1,8 @@
 //! The configuration, in two levels: [`raw`] is the JSON as Nix wrote it; everything else sees only the validated types
 //! in here, with every default filled in. The journal carries a whole [`App`], so these are read leniently.
 
+mod check;
+mod defaults;
 pub mod duration;
 pub mod names;
 pub mod raw;
@@ -153,6 +155,9 @@ pub struct App {
     pub health: Health,
     /// How it is updated.
     pub update: Update,
+    /// Every so many snapshots, nothing is taken over from the one before.
+    #[serde(default = "defaults::full_every")]
+    pub full_every: u32,
 }
 
 /// How warm an app is kept.
@@ -182,7 +187,7 @@ pub enum DeployerConfig {
         /// The stack's name, if it is not what abra derives from the domain.
         stack: Option<String>,
         /// abra's folder of servers: the host's, here so that a recovery needs nothing but the journal.
-        #[serde(default = "raw::default_servers_dir")]
+        #[serde(default = "defaults::servers_dir")]
         servers_dir: PathBuf,
         /// Logins for registries: likewise.
         #[serde(default)]

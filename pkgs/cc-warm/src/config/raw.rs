@@ -1,7 +1,7 @@
 //! The configuration file as the NixOS module writes it (format 1). Unknown keys are refused: a mistyped one would
 //! silently mean the default.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +14,7 @@ use super::secret::SecretFile;
 use super::window::Window;
 use super::{
     App, CommandProbe, Config, DeployerConfig, Health, Policy, Probe, Sink, Target, Tests, TlsMode, Update, Warm,
+    check, defaults,
 };
 use crate::gate::markers;
 use crate::recipe::version::Version;
@@ -29,10 +30,10 @@ pub struct Raw {
     #[expect(dead_code, reason = "parse() has looked at it first; here for the schema")]
     format: u32,
     /// The state folder.
-    #[serde(default = "default_state_dir")]
+    #[serde(default = "defaults::state_dir")]
     state_dir: PathBuf,
     /// abra's folder of servers, in it one folder a server and one `.env` file an app.
-    #[serde(default = "default_servers_dir")]
+    #[serde(default = "defaults::servers_dir")]
     servers_dir: PathBuf,
     /// The DNS zone under which test runs get their domains.
     #[serde(default)]
@@ -41,7 +42,7 @@ pub struct Raw {
     #[serde(default)]
     tls: RawTls,
     /// How many test runs may be under way at once.
-    #[serde(default = "default_max_tests")]
+    #[serde(default = "defaults::max_tests")]
     max_tests: u32,
     /// How alerts name this host; its host name by default.
     #[serde(default)]
@@ -52,7 +53,7 @@ pub struct Raw {
     #[serde(default)]
     alerts: BTreeMap<String, Sink>,
     /// After how long a standing fact (a held version, a stuck app) is reported again.
-    #[serde(default = "default_reminder")]
+    #[serde(default = "defaults::reminder")]
     reminder: Span,
     /// Disk space.
     #[serde(default)]
@@ -61,7 +62,7 @@ pub struct Raw {
     #[serde(default)]
     registry: RawRegistry,
     /// Consecutive failures to fetch a recipe before the operator is told.
-    #[serde(default = "default_fetch_failures")]
+    #[serde(default = "defaults::fetch_failures")]
     fetch_failures: u32,
 }
 
@@ -70,7 +71,7 @@ pub struct Raw {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RawDisk {
     /// Bytes that no snapshot may take, on each file system.
-    #[serde(default = "default_reserve")]
+    #[serde(default = "defaults::reserve")]
     reserve: u64,
     /// Most bytes that all snapshots may take. By default they are bounded by `reserve` alone.
     #[serde(default)]
@@ -104,13 +105,13 @@ struct RawApp {
     /// Where the app is served.
     domain: Domain,
     /// `live`: deployed and running. `data`: undeployed, its volumes retained.
-    #[serde(default = "default_warm")]
+    #[serde(default = "defaults::warm")]
     warm: Warm,
     /// Whether the app has data: then it is stopped and snapshotted around an update.
-    #[serde(default = "yes")]
+    #[serde(default = "defaults::yes")]
     stateful: bool,
     /// Whether an app that was never seen on this host is deployed. If not, only one that runs already is adopted.
-    #[serde(default = "yes")]
+    #[serde(default = "defaults::yes")]
     ensure: bool,
     /// What runs it.
     deployer: RawDeployer,
@@ -132,6 +133,9 @@ struct RawApp {
     /// How it is updated.
     #[serde(default)]
     update: RawUpdate,
+    /// How its snapshots are taken.
+    #[serde(default)]
+    snapshot: RawSnapshot,
 }
 
 /// What runs an app.
@@ -149,7 +153,7 @@ enum RawDeployer {
     #[serde(rename_all = "camelCase")]
     Abra {
         /// The server's name in abra.
-        #[serde(default = "default_server")]
+        #[serde(default = "defaults::server")]
         server: String,
         /// The stack's name, if it is not what abra derives from the domain.
         #[serde(default)]
@@ -165,16 +169,16 @@ struct RawHealth {
     #[serde(default)]
     probes: Vec<Probe>,
     /// So many times in a row.
-    #[serde(default = "default_successes")]
+    #[serde(default = "defaults::successes")]
     successes: u32,
     /// With this pause between rounds.
-    #[serde(default = "default_interval")]
+    #[serde(default = "defaults::interval")]
     interval: Span,
     /// And then nothing fails for so long.
-    #[serde(default = "default_soak")]
+    #[serde(default = "defaults::soak")]
     soak: Span,
     /// All that within this.
-    #[serde(default = "default_deadline")]
+    #[serde(default = "defaults::deadline")]
     deadline: Span,
     /// A command whose output must be the same before the stop and after the update.
     #[serde(default)]
@@ -186,10 +190,10 @@ struct RawHealth {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RawUpdate {
     /// `auto`: applied when no hold reason stands. `hold`: only reported.
-    #[serde(default = "default_policy")]
+    #[serde(default = "defaults::policy")]
     policy: Policy,
     /// `latest`: the highest published version. `latest-compatible`: the highest before which no hold reason stands.
-    #[serde(default = "default_target")]
+    #[serde(default = "defaults::target")]
     to: Target,
     /// Only this version.
     #[serde(default)]
@@ -210,11 +214,21 @@ struct RawUpdate {
     #[serde(default)]
     unmanaged: Vec<String>,
     /// For how long the data of a failed update is kept.
-    #[serde(default = "default_keep")]
+    #[serde(default = "defaults::keep")]
     keep_failed: Span,
     /// For how long the snapshot before the current one is kept.
-    #[serde(default = "default_keep")]
+    #[serde(default = "defaults::keep")]
     keep_previous: Span,
+}
+
+/// How an app's snapshots are taken.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawSnapshot {
+    /// Every so many snapshots, nothing is taken over from the one before and all is copied. 1: always.
+    #[serde(default = "defaults::full_every")]
+    #[schemars(range(min = 1))]
+    full_every: u32,
 }
 
 /// Parses the text of a configuration file.
@@ -272,7 +286,7 @@ impl Raw {
                 .with_context(|| format!("app `{name}`"))?;
             apps.insert(name, app);
         }
-        check_after(&apps)?;
+        check::after(&apps)?;
         for app in apps.values() {
             ensure!(
                 app.alerts.as_ref().is_none_or(|names| !names.is_empty()),
@@ -288,7 +302,7 @@ impl Raw {
             }
         }
         for (name, sink) in &self.alerts {
-            check_sink(sink).with_context(|| format!("alert `{name}`"))?;
+            check::sink(sink).with_context(|| format!("alert `{name}`"))?;
         }
         let host = self.host.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
         Ok(Config {
@@ -309,7 +323,7 @@ impl Raw {
 
 impl RawApp {
     fn validate(self, name: AppName, servers: &Path, logins: Option<&SecretFile>) -> Result<App> {
-        let recipe = recipe_name(&self.recipe)?;
+        let recipe = check::recipe_name(&self.recipe)?;
         for key in self.env.keys() {
             ensure!(
                 !key.is_empty()
@@ -321,6 +335,7 @@ impl RawApp {
         for file in &self.environment_files {
             file.check("environmentFiles")?;
         }
+        ensure!(self.snapshot.full_every > 0, "`snapshot.fullEvery` must be at least 1");
         let health = self.health.validate()?;
         ensure!(
             !self.stateful || self.warm == Warm::Data || !health.probes.is_empty(),
@@ -337,9 +352,9 @@ impl RawApp {
             deployer: match self.deployer {
                 RawDeployer::Process { user } => DeployerConfig::Process { user },
                 RawDeployer::Abra { server, stack } => {
-                    check_file_name(&server).context("`deployer.abra.server`")?;
+                    check::file_name(&server).context("`deployer.abra.server`")?;
                     if let Some(stack) = &stack {
-                        check_file_name(stack).context("`deployer.abra.stack`")?;
+                        check::file_name(stack).context("`deployer.abra.stack`")?;
                     }
                     let (servers_dir, registry_auth) = (servers.to_owned(), logins.cloned());
                     DeployerConfig::Abra { server, stack, servers_dir, registry_auth }
@@ -351,6 +366,7 @@ impl RawApp {
             alerts: self.alerts,
             health,
             update: self.update.validate()?,
+            full_every: self.snapshot.full_every,
         })
     }
 }
@@ -382,14 +398,14 @@ impl RawHealth {
                         http.url
                     );
                     for pattern in http.body.iter().chain(http.headers.values()) {
-                        check_regex(pattern).context("`health.probes`")?;
+                        check::regex(pattern).context("`health.probes`")?;
                     }
                 }
-                Probe::Command(command) => check_argv(&command.argv).context("`health.probes`")?,
+                Probe::Command(command) => check::argv(&command.argv).context("`health.probes`")?,
             }
         }
         if let Some(command) = &self.continuity {
-            check_argv(&command.argv).context("`health.continuity`")?;
+            check::argv(&command.argv).context("`health.continuity`")?;
         }
         Ok(Health {
             probes: self.probes,
@@ -404,11 +420,13 @@ impl RawHealth {
 
 impl RawUpdate {
     fn validate(self) -> Result<Update> {
-        // Compiling the built-in ones costs more than all else that a short command does, and a test says that they do.
-        for pattern in self.markers.iter().flatten() {
-            markers::check(pattern).with_context(|| not_a_regex(pattern)).context("`update.markers`")?;
-        }
-        let markers = self.markers.unwrap_or_else(|| markers::DEFAULT.iter().map(|&m| m.to_owned()).collect());
+        let markers = match self.markers {
+            None => markers::DEFAULT.iter().map(|&marker| marker.to_owned()).collect(),
+            Some(own) => {
+                check::markers(&own).context("`update.markers`")?;
+                own
+            }
+        };
         if let Some(pin) = &self.pin {
             ensure!(!self.ignore.contains(pin), "`update.pin` and `update.ignore` both name {pin}");
         }
@@ -431,88 +449,14 @@ impl RawUpdate {
     }
 }
 
-/// The recipe's name: the last part of its remote, without `.git`.
-fn recipe_name(remote: &str) -> Result<String> {
-    ensure!(!remote.starts_with('-') && !remote.chars().any(char::is_control), "`recipe`: `{remote}` is no git remote");
-    ensure!(
-        remote.starts_with('/')
-            || remote.starts_with("https://")
-            || remote.starts_with("ssh://")
-            || remote.starts_with("file:///"),
-        "`recipe`: `{remote}` must be an absolute path or begin with https://, ssh:// or file:///"
-    );
-    let last = remote.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let name = last.strip_suffix(".git").unwrap_or(last);
-    ensure!(
-        !name.is_empty()
-            && !name.starts_with('.')
-            && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c)),
-        "`recipe`: `{remote}` does not end in a recipe's name"
-    );
-    Ok(name.to_owned())
-}
-
-/// Every name in `after` is declared, and they make no cycle.
-fn check_after(apps: &BTreeMap<AppName, App>) -> Result<()> {
-    for app in apps.values() {
-        for before in &app.after {
-            ensure!(apps.contains_key(before), "app `{}`: `after` names `{before}`, which is not declared", app.name);
-        }
-    }
-    let mut done: BTreeSet<&AppName> = BTreeSet::new();
-    while done.len() < apps.len() {
-        let ready: Vec<&AppName> = apps
-            .values()
-            .filter(|app| !done.contains(&app.name) && app.after.iter().all(|b| done.contains(b)))
-            .map(|app| &app.name)
-            .collect();
-        if ready.is_empty() {
-            let cycle: Vec<&str> = apps.keys().filter(|name| !done.contains(name)).map(AppName::as_str).collect();
-            bail!("`after` of these apps makes a cycle, or waits for one: {}", cycle.join(", "));
-        }
-        done.extend(ready);
-    }
-    Ok(())
-}
-
-fn check_sink(sink: &Sink) -> Result<()> {
-    let (Sink::Webhook { token_file, .. } | Sink::Ntfy { token_file, .. } | Sink::Command { token_file, .. }) = sink;
-    if let Some(file) = token_file {
-        file.check("tokenFile")?;
-    }
-    match sink {
-        Sink::Webhook { url, .. } | Sink::Ntfy { url, .. } => {
-            ensure!(
-                url.starts_with("http://") || url.starts_with("https://"),
-                "`url` must begin with http:// or https://"
-            );
-        }
-        Sink::Command { argv, .. } => check_argv(argv)?,
-    }
-    Ok(())
-}
-
-fn check_regex(pattern: &str) -> Result<()> {
-    regex::Regex::new(pattern).map(drop).with_context(|| not_a_regex(pattern))
-}
-
-fn not_a_regex(pattern: &str) -> String {
-    format!("`{pattern}` is no regular expression")
-}
-
-fn check_argv(argv: &[String]) -> Result<()> {
-    ensure!(argv.first().is_some_and(|program| !program.is_empty()), "`argv` names no program");
-    Ok(())
-}
-
 impl Default for RawHealth {
     fn default() -> Self {
         Self {
             probes: Vec::new(),
-            successes: default_successes(),
-            interval: default_interval(),
-            soak: default_soak(),
-            deadline: default_deadline(),
+            successes: defaults::successes(),
+            interval: defaults::interval(),
+            soak: defaults::soak(),
+            deadline: defaults::deadline(),
             continuity: None,
         }
     }
@@ -521,96 +465,28 @@ impl Default for RawHealth {
 impl Default for RawUpdate {
     fn default() -> Self {
         Self {
-            policy: default_policy(),
-            to: default_target(),
+            policy: defaults::policy(),
+            to: defaults::target(),
             pin: None,
             ignore: Vec::new(),
             min_age: Span::default(),
             markers: None,
             windows: Vec::new(),
             unmanaged: Vec::new(),
-            keep_failed: default_keep(),
-            keep_previous: default_keep(),
+            keep_failed: defaults::keep(),
+            keep_previous: defaults::keep(),
         }
+    }
+}
+
+impl Default for RawSnapshot {
+    fn default() -> Self {
+        Self { full_every: defaults::full_every() }
     }
 }
 
 impl Default for RawDisk {
     fn default() -> Self {
-        Self { reserve: default_reserve(), budget: None }
+        Self { reserve: defaults::reserve(), budget: None }
     }
-}
-
-fn default_state_dir() -> PathBuf {
-    "/var/lib/ci-warm".into()
-}
-
-/// A server's and a stack's name become parts of paths and of docker's names.
-fn check_file_name(name: &str) -> Result<()> {
-    let plain = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
-    ensure!(
-        !name.is_empty() && name.len() <= 63 && name.bytes().all(plain) && !name.starts_with(['.', '-']),
-        "`{name}` must be 1 to 63 letters, digits, `-`, `_` or `.`"
-    );
-    Ok(())
-}
-
-pub(super) fn default_servers_dir() -> PathBuf {
-    "/root/.abra/servers".into()
-}
-
-fn default_max_tests() -> u32 {
-    1
-}
-
-fn default_reminder() -> Span {
-    Span::days(7)
-}
-
-fn default_reserve() -> u64 {
-    1 << 30
-}
-
-fn default_fetch_failures() -> u32 {
-    3
-}
-
-fn default_warm() -> Warm {
-    Warm::Live
-}
-
-fn default_server() -> String {
-    "default".to_owned()
-}
-
-fn default_successes() -> u32 {
-    3
-}
-
-fn default_interval() -> Span {
-    Span::seconds(2)
-}
-
-fn default_soak() -> Span {
-    Span::seconds(60)
-}
-
-fn default_deadline() -> Span {
-    Span::seconds(600)
-}
-
-fn default_policy() -> Policy {
-    Policy::Auto
-}
-
-fn default_target() -> Target {
-    Target::Latest
-}
-
-fn default_keep() -> Span {
-    Span::days(7)
-}
-
-fn yes() -> bool {
-    true
 }

@@ -290,7 +290,8 @@ impl Root {
         self.open_known_file(dir, name)
     }
 
-    /// [`Root::open_file`] where a fresh `stat_at` said that `name` is a regular file.
+    /// [`Root::open_file`] where a fresh `stat_at`, or the listing of a tree that nobody writes to, said that `name` is a
+    /// regular file.
     pub(super) fn open_known_file(&self, dir: &Dir, name: &[u8]) -> io::Result<(OwnedFd, Stat)> {
         let flags = OFlags::RDONLY | OFlags::NOCTTY;
         // Without NOATIME (not our file) a read would only move the time of access.

@@ -19,19 +19,18 @@ use super::garbage::STAGING;
 use super::generations::Generations;
 use super::measure::Totals;
 use super::meter::Progress;
+use super::moment::Moment;
 use super::predecessor::Predecessor;
 use super::record::{DATA, FORMAT, Snapshot, SnapshotId, Tag, Volume, VolumeCopy, must_be_a_name};
 use super::report::Reporter;
 use super::restore::{self, Restore};
 use super::store::{Store, helper};
+use super::synced;
 use super::take::{self, Changed, Take};
 use super::tree::Flush;
 use super::verify::{self, Check};
 use crate::sys::signals::Interrupt;
 use crate::sys::{durable, fault, procfs, random};
-
-/// Every so many snapshots, nothing is taken over.
-const FULL_EVERY: u32 = 30;
 
 /// Who is told how far it is, and who may end it.
 #[derive(Clone, Copy)]
@@ -91,8 +90,16 @@ impl Folder {
 
 /// What there is of a volume to take over from.
 pub(super) struct Known {
-    pub(super) tree: PathBuf,
-    pub(super) catalog: Catalog,
+    tree: PathBuf,
+    catalog: Catalog,
+    /// What the shutdown of the boot before this one wrote, if it did.
+    shutdown: Option<Moment>,
+}
+
+impl Known {
+    pub(super) fn predecessor(&self) -> Predecessor<'_> {
+        Predecessor { tree: &self.tree, catalog: &self.catalog, shutdown: self.shutdown.as_ref() }
+    }
 }
 
 /// Adds up what the engine tells of one volume after the other.
@@ -177,7 +184,7 @@ impl Store {
         for volume in order.volumes {
             told.next();
             let known = match (&order.staged, &base) {
-                (Some(staged), _) => usable(staged.folder.tree(&volume.name), staged.folder.catalog(&volume.name)),
+                (Some(staged), _) => self.usable(staged.folder.tree(&volume.name), staged.folder.catalog(&volume.name)),
                 (None, Some(base)) => self.known(base, &volume.name),
                 (None, None) => None,
             };
@@ -242,7 +249,7 @@ impl Store {
     pub(super) fn base(&self) -> Option<Snapshot> {
         let names = Generations::read(&self.dir).ok()??;
         let base = self.get(&names.current).ok()??;
-        let fit = base.since_full + 1 < FULL_EVERY && !self.is_damaged(&base.id);
+        let fit = base.since_full.saturating_add(1) < self.full_every && !self.is_damaged(&base.id);
         fit.then_some(base)
     }
 
@@ -251,8 +258,26 @@ impl Store {
         let folder = Folder::of(self.folder(&base.id));
         base.volumes.iter().find(|copy| copy.name == volume)?;
         // After a restore the live data has other inodes; what was recorded then is the newest word on it.
-        usable(folder.tree(volume), folder.restored(volume))
-            .or_else(|| usable(folder.tree(volume), folder.catalog(volume)))
+        self.usable(folder.tree(volume), folder.restored(volume))
+            .or_else(|| self.usable(folder.tree(volume), folder.catalog(volume)))
+    }
+
+    /// A tree of which something is known: what cannot be read is not taken over from, and no error.
+    fn usable(&self, tree: PathBuf, catalog: Catalog) -> Option<Known> {
+        if !catalog.entries.exists() {
+            return None;
+        }
+        match Reader::open(&catalog) {
+            Ok(_) if tree.is_dir() => {
+                let shutdown = Moment::now().ok().and_then(|now| synced::before(&self.dirs, &now.boot));
+                Some(Known { tree, catalog, shutdown })
+            }
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!("nothing is taken over from `{}`: {error:#}", tree.display());
+                None
+            }
+        }
     }
 
     fn copy(
@@ -269,7 +294,7 @@ impl Store {
             source: &volume.data(),
             target: &folder.tree(&volume.name),
             catalog: &folder.catalog(&volume.name),
-            predecessor: known.map(|known| Predecessor { tree: &known.tree, catalog: &known.catalog, shutdown: None }),
+            predecessor: known.map(Known::predecessor),
             running,
             digest: true,
             reflink: true,
@@ -341,21 +366,6 @@ impl Store {
     }
 }
 
-/// A tree of which something is known: what cannot be read is not taken over from, and no error.
-fn usable(tree: PathBuf, catalog: Catalog) -> Option<Known> {
-    if !catalog.entries.exists() {
-        return None;
-    }
-    match Reader::open(&catalog) {
-        Ok(_) if tree.is_dir() => Some(Known { tree, catalog }),
-        Ok(_) => None,
-        Err(error) => {
-            tracing::warn!("nothing is taken over from `{}`: {error:#}", tree.display());
-            None
-        }
-    }
-}
-
 fn prepare_record(record: &Catalog) -> Result<()> {
     durable::make_dir(record.entries.parent().context("a path without a folder")?)?;
     for path in [&record.entries, &record.digests] {
@@ -380,12 +390,11 @@ fn explain(error: anyhow::Error, volume: &Volume) -> anyhow::Error {
 /// Whether it failed because a disk, or a quota, is full.
 #[must_use]
 pub fn is_no_space(error: &anyhow::Error) -> bool {
-    let full = [Errno::NOSPC.raw_os_error(), Errno::DQUOT.raw_os_error()];
     error.chain().any(|cause| {
-        let by_std = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        by_std
-            .or_else(|| cause.downcast_ref::<Errno>().map(|errno| errno.raw_os_error()))
-            .is_some_and(|e| full.contains(&e))
+        let by_std = cause.downcast_ref::<std::io::Error>();
+        // One that was given words of its own has no number any more.
+        by_std.is_some_and(|e| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+            || cause.downcast_ref::<Errno>().is_some_and(|e| [Errno::NOSPC, Errno::DQUOT].contains(e))
     })
 }
 
@@ -393,4 +402,27 @@ pub fn is_no_space(error: &anyhow::Error) -> bool {
 fn make_private(path: &Path) -> Result<()> {
     DirBuilder::new().mode(0o700).create(path).with_context(|| format!("cannot make `{}`", path.display()))?;
     durable::sync_dir(path.parent().unwrap_or(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_used_up_quota_are_known_however_they_are_told() {
+        let worded = |errno: Errno| {
+            let error = std::io::Error::from(errno);
+            anyhow::Error::new(std::io::Error::new(error.kind(), "its attribute cannot be set")).context("a file")
+        };
+        for (errno, expected) in [(Errno::NOSPC, true), (Errno::DQUOT, true), (Errno::IO, false), (Errno::ROFS, false)]
+        {
+            for error in [
+                anyhow::Error::new(errno).context("a file"),
+                anyhow::Error::new(std::io::Error::from(errno)).context("a file"),
+                worded(errno),
+            ] {
+                assert_eq!(is_no_space(&error), expected, "{error:#}");
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
@@ -50,6 +50,10 @@ struct State<J, R> {
     results: BTreeMap<u64, R>,
     calls: Vec<Arc<dyn Assist>>,
     running: usize,
+    /// Threads that wait for something to do.
+    idle: usize,
+    /// The result that the lead waits for.
+    awaited: Option<u64>,
     closed: bool,
     failed: Option<anyhow::Error>,
     stop: bool,
@@ -94,26 +98,36 @@ pub(super) struct Lead<'a, J, R> {
     tick: &'a mut dyn FnMut() -> Result<()>,
     handed_in: u64,
     due: u64,
+    taken: Vec<R>,
+    ticked: Instant,
 }
 
 impl<J, R> Lead<'_, J, R> {
     /// Hands in a job.
     pub(super) fn submit(&mut self, job: J) -> Result<()> {
-        self.drain(WINDOW - 1)?;
+        self.make_room()?;
         let mut state = self.shared.lock();
         state.queue.push_back((self.handed_in, job));
+        let wake = state.idle > 0;
         drop(state);
         self.handed_in += 1;
-        self.shared.work.notify_one();
+        if wake {
+            self.shared.work.notify_one();
+        }
         Ok(())
     }
 
     /// Hands in a result that needed no work; it is taken in its turn.
     pub(super) fn pass(&mut self, result: R) -> Result<()> {
-        self.drain(WINDOW - 1)?;
+        self.make_room()?;
         self.shared.lock().results.insert(self.handed_in, result);
         self.handed_in += 1;
         Ok(())
+    }
+
+    /// Takes results when the window is full: half of it at once, so that neither side waits for the other each time.
+    fn make_room(&mut self) -> Result<()> {
+        if self.handed_in - self.due < WINDOW { Ok(()) } else { self.drain(WINDOW / 2) }
     }
 
     /// Takes results until at most `left` are outstanding.
@@ -123,18 +137,28 @@ impl<J, R> Lead<'_, J, R> {
             if state.stop {
                 return Err(state.failed.take().unwrap_or_else(|| anyhow!("the work was given up")));
             }
-            if let Some(result) = state.results.remove(&self.due) {
-                drop(state);
+            while let Some(result) = state.results.remove(&self.due) {
                 self.due += 1;
-                (self.take)(result)?;
+                self.taken.push(result);
+            }
+            if !self.taken.is_empty() {
+                drop(state);
+                for result in self.taken.drain(..) {
+                    (self.take)(result)?;
+                }
                 continue;
             }
             if self.handed_in - self.due <= left {
                 return Ok(());
             }
-            let (state, timeout) = self.shared.result.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner);
+            // The last one that is wanted comes when most before it are there; then those that are not, one by one.
+            let last = self.handed_in - left - 1;
+            state.awaited = Some(if state.results.contains_key(&last) { self.due } else { last });
+            let (mut state, _) = self.shared.result.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner);
+            state.awaited = None;
             drop(state);
-            if timeout.timed_out() {
+            if self.ticked.elapsed() >= TICK {
+                self.ticked = Instant::now();
                 (self.tick)()?;
             }
         }
@@ -167,6 +191,8 @@ pub(super) fn run<J: Send, R: Send, T: Tools>(
             results: BTreeMap::new(),
             calls: Vec::new(),
             running: 0,
+            idle: 0,
+            awaited: None,
             closed: false,
             failed: None,
             stop: false,
@@ -182,7 +208,8 @@ pub(super) fn run<J: Send, R: Send, T: Tools>(
             });
         }
         let _ending = Ending(&shared);
-        let mut head = Lead { shared: &shared, take: &mut take, tick: &mut tick, handed_in: 0, due: 0 };
+        let (take, tick, ticked) = (&mut take, &mut tick, Instant::now());
+        let mut head = Lead { shared: &shared, take, tick, handed_in: 0, due: 0, taken: Vec::new(), ticked };
         let mut result = lead(&mut head);
         shared.lock().closed = true;
         shared.work.notify_all();
@@ -209,36 +236,43 @@ fn thread<J: Send, R: Send, T: Tools>(
     work: &(impl Fn(J, &mut T, Crew<'_>) -> Result<R> + Sync),
 ) {
     let mut tools = T::default();
-    while let Some(task) = next(shared) {
+    let mut state = shared.lock();
+    while let Some(task) = next(shared, state) {
         match task {
             Task::Assist(job) => {
                 job.assist(tools.buffer());
                 shared.dismiss(&job);
+                state = shared.lock();
             }
             Task::Job(number, job) => {
                 let result = work(job, &mut tools, Crew(shared));
-                let mut state = shared.lock();
+                state = shared.lock();
                 state.running -= 1;
                 match result {
                     Ok(result) => {
                         state.results.insert(number, result);
-                        drop(state);
-                        shared.result.notify_one();
+                        if state.awaited == Some(number) {
+                            shared.result.notify_one();
+                        }
                     }
                     Err(error) => {
                         drop(state);
                         shared.fail(error);
+                        return;
                     }
                 }
-                // The last one who could have asked for help is done.
-                shared.work.notify_all();
+                if state.closed && state.running == 0 && state.idle > 0 {
+                    // The last one who could have asked for help is done.
+                    shared.work.notify_all();
+                }
             }
         }
     }
 }
 
-fn next<J, R>(shared: &Shared<J, R>) -> Option<Task<J>> {
-    let mut state = shared.lock();
+/// What is to be done next; `None` at the end. What is waited for comes with a wake-up only where somebody waits: each
+/// costs a system call and a change of threads.
+fn next<J, R>(shared: &Shared<J, R>, mut state: MutexGuard<'_, State<J, R>>) -> Option<Task<J>> {
     loop {
         if state.stop {
             return None;
@@ -253,7 +287,9 @@ fn next<J, R>(shared: &Shared<J, R>) -> Option<Task<J>> {
         if state.closed && state.running == 0 {
             return None;
         }
+        state.idle += 1;
         state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.idle -= 1;
     }
 }
 

@@ -102,6 +102,9 @@ pub(super) fn copy(
         meter.add_bytes(order.size);
         return Ok(Outcome { reflinked: true, written: 0, digest: None });
     }
+    if is_short_file(order) {
+        return short_file(from, to.as_fd(), order, buffer, meter);
+    }
     let to = Some(Arc::clone(to));
     let (digest, written) = work(from, to.clone(), order, means, crew, buffer, meter)?;
     if let Some(to) = to
@@ -111,6 +114,34 @@ pub(super) fn copy(
         ftruncate(&*to, order.size)?;
     }
     Ok(Outcome { reflinked: false, written, digest })
+}
+
+/// Most files are, and what makes long ones fast only costs them time.
+fn is_short_file(order: Order) -> bool {
+    order.size <= BLOCK as u64 && !order.sparse
+}
+
+fn short_file(
+    from: &OwnedFd,
+    to: BorrowedFd<'_>,
+    order: Order,
+    buffer: &mut Vec<u8>,
+    meter: &Meter,
+) -> Result<Outcome> {
+    if buffer.len() < BLOCK {
+        buffer.resize(WINDOW, 0);
+    }
+    let data = &mut buffer[..usize::try_from(order.size)?];
+    meter.check()?;
+    read_all(from, data, 0)?;
+    write_all(to, data, 0)?;
+    meter.add_bytes(order.size);
+    let digest = order.digest.then(|| {
+        let mut span = content::Span::default();
+        span.add(0, data);
+        content::file(order.size, span.finish().map(|digest| (0, digest)).as_slice())
+    });
+    Ok(Outcome { reflinked: false, written: order.size, digest })
 }
 
 /// The digest of the `size` bytes of `from`.

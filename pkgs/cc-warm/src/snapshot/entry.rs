@@ -4,8 +4,6 @@
 //! targets are bytes; whatever is not printable ASCII, and `\`, is `\xHH`. A reader passes over keys that it does not
 //! know.
 
-use std::io::Write;
-
 use anyhow::{Context, Result, bail};
 use rustix::fs::FileType;
 
@@ -103,22 +101,42 @@ impl Entry {
 
     /// Appends its line.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let Self { mode, uid, gid, size, mtime, ctime, inode, .. } = self;
-        out.push(letter(self.kind));
-        let _ = write!(out, " {mode:o} {uid} {gid} {size} ");
-        let _ = write!(out, "{}.{:09} {}.{:09} {inode} ", mtime.seconds, mtime.nanos, ctime.seconds, ctime.nanos);
+        // A line an entry, and there may be millions: not by `write!`.
+        out.extend([letter(self.kind), b' ']);
+        digits::<3>(self.mode, out);
+        for number in [u64::from(self.uid), u64::from(self.gid), self.size] {
+            out.push(b' ');
+            decimal(number, out);
+        }
+        for time in [self.mtime, self.ctime] {
+            out.push(b' ');
+            decimal(time.seconds, out);
+            out.push(b'.');
+            let nanos = itoa::Buffer::new().format(time.nanos).len();
+            out.extend(std::iter::repeat_n(b'0', 9_usize.saturating_sub(nanos)));
+            decimal(time.nanos, out);
+        }
+        out.push(b' ');
+        decimal(self.inode, out);
+        out.push(b' ');
         escape(&self.name, out);
         if self.links != 1 {
-            let _ = write!(out, " links={}", self.links);
+            out.extend_from_slice(b" links=");
+            decimal(self.links, out);
         }
         if self.device != (0, 0) {
-            let _ = write!(out, " device={}:{}", self.device.0, self.device.1);
+            out.extend_from_slice(b" device=");
+            decimal(self.device.0, out);
+            out.push(b':');
+            decimal(self.device.1, out);
         }
         if self.flags != 0 {
-            let _ = write!(out, " flags={:x}", self.flags);
+            out.extend_from_slice(b" flags=");
+            digits::<4>(self.flags, out);
         }
         if self.project != 0 {
-            let _ = write!(out, " project={}", self.project);
+            out.extend_from_slice(b" project=");
+            decimal(self.project, out);
         }
         if let Some(sum) = &self.xattrs {
             out.extend_from_slice(b" xattrs=");
@@ -211,6 +229,16 @@ fn time(bytes: &[u8]) -> Result<Time> {
     Ok(Time { seconds: seconds.parse()?, nanos: nanos.parse()? })
 }
 
+fn decimal(number: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends `number` in digits of `BITS` bits each, without zeros before it.
+fn digits<const BITS: u32>(number: u32, out: &mut Vec<u8>) {
+    let count = (u32::BITS - number.leading_zeros()).div_ceil(BITS).max(1);
+    out.extend((0..count).rev().map(|at| DIGITS[(number >> (at * BITS)) as usize & ((1 << BITS) - 1)]));
+}
+
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `bytes` as hexadecimal digits.
@@ -234,8 +262,12 @@ pub fn unhex<const N: usize>(digits: &[u8]) -> Result<[u8; N]> {
 }
 
 fn escape(name: &[u8], out: &mut Vec<u8>) {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+    if name.iter().copied().all(plain) {
+        return out.extend_from_slice(name);
+    }
     for &byte in name {
-        if byte.is_ascii_graphic() && byte != b'\\' {
+        if plain(byte) {
             out.push(byte);
         } else {
             out.extend_from_slice(b"\\x");

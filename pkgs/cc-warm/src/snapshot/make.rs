@@ -33,9 +33,19 @@ pub(super) struct Kit {
     data: Vec<u8>,
     /// For extended attributes.
     pub(super) xattrs: xattrs::Buffers,
+    is_idle: bool,
 }
 
 impl Kit {
+    /// From now on this thread gives way to everybody: for the disk as for the processor.
+    pub(super) fn be_idle(&mut self) {
+        if !std::mem::replace(&mut self.is_idle, true)
+            && let Err(error) = crate::sys::raw::make_thread_idle()
+        {
+            tracing::debug!("a thread keeps its priority: {error}");
+        }
+    }
+
     /// For data.
     pub(super) fn data(&mut self) -> &mut Vec<u8> {
         &mut self.data

@@ -13,7 +13,7 @@ use super::copies::Known;
 use super::descent::Descent;
 use super::entry::Entry;
 use super::moment::Moment;
-use super::predecessor::{Believed, Predecessor, Steps};
+use super::predecessor::{Believed, Steps};
 use super::takeover::Rule;
 use super::tree::{Listing, file_system};
 
@@ -47,8 +47,7 @@ pub(super) fn tree(path: &Path, known: Option<&Known>) -> Result<Measured> {
     let measure = || -> Result<Measured> {
         let root = Root::open(path)?;
         let kind = file_system(root.dir())?;
-        let predecessor = known.map(|known| Predecessor { tree: &known.tree, catalog: &known.catalog, shutdown: None });
-        let (believed, _) = Believed::open(predecessor, &Moment::now()?, &kind)?;
+        let (believed, _) = Believed::open(known.map(Known::predecessor), &Moment::now()?, &kind)?;
         let (believed, reader) = believed.unzip();
         let old = match (&believed, reader) {
             (Some(believed), Some(reader)) => Some((believed.rule, Steps::new(&believed.root, reader)?)),

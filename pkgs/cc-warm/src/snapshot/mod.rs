@@ -33,6 +33,7 @@ pub mod scrub;
 mod store;
 #[cfg(test)]
 mod store_tests;
+pub mod synced;
 pub mod take;
 mod take_entry;
 pub mod takeover;

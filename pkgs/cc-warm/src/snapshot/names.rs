@@ -6,14 +6,27 @@ use std::io;
 #[derive(Debug, Default)]
 pub struct Names {
     bytes: Vec<u8>,
-    spans: Vec<(u32, u16)>,
+    spans: Vec<Span>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: u32,
+    length: u16,
+    regular: bool,
 }
 
 impl Names {
     /// Adds one. A folder with 4 GiB of names is an error.
     pub fn push(&mut self, name: &[u8]) -> io::Result<()> {
+        self.push_of(name, false)
+    }
+
+    /// Adds one, and whether the listing has it as a regular file's.
+    pub(super) fn push_of(&mut self, name: &[u8], regular: bool) -> io::Result<()> {
         let span = u32::try_from(self.bytes.len()).ok().zip(u16::try_from(name.len()).ok());
-        self.spans.push(span.ok_or_else(|| io::Error::other("a folder has too many names"))?);
+        let (start, length) = span.ok_or_else(|| io::Error::other("a folder has too many names"))?;
+        self.spans.push(Span { start, length, regular });
         self.bytes.extend_from_slice(name);
         Ok(())
     }
@@ -40,9 +53,14 @@ impl Names {
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.spans.iter().map(|span| slice(&self.bytes, *span))
     }
+
+    /// All of them, each with whether the listing had it as a regular file's.
+    pub(super) fn with_hints(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        self.spans.iter().map(|span| (slice(&self.bytes, *span), span.regular))
+    }
 }
 
-fn slice(bytes: &[u8], (start, length): (u32, u16)) -> &[u8] {
+fn slice(bytes: &[u8], Span { start, length, .. }: Span) -> &[u8] {
     let start = start as usize;
     &bytes[start..start + usize::from(length)]
 }

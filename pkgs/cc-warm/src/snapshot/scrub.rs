@@ -212,6 +212,10 @@ fn walk(root: &Root, mut reader: Reader, from: u64, meter: &Meter, lead: &mut Le
 
 fn part(root: &Root, batch: &Batch, meter: &Arc<Meter>, fill: bool, kit: &mut Kit, crew: Crew<'_>) -> Result<Part> {
     let mut part = Part::default();
+    if fill {
+        // The app is up again: digests are not worth any of its time.
+        kit.be_idle();
+    }
     for (entry, digest) in &batch.items {
         meter.check()?;
         part.found.position += 1;

@@ -33,6 +33,10 @@ pub struct Store {
     /// Failed data of volumes that are gone.
     pub(super) failed: PathBuf,
     pub(super) trash: PathBuf,
+    /// The state folder.
+    pub(super) dirs: Dirs,
+    /// Every so many snapshots, nothing is taken over from the one before.
+    pub(super) full_every: u32,
 }
 
 /// What there is.
@@ -66,11 +70,18 @@ pub enum Role {
 }
 
 impl Store {
-    /// Those of `app`.
+    /// Those of `app`, each a full copy.
     #[must_use]
     pub fn new(dirs: &Dirs, app: &AppName) -> Self {
         let of_app = dirs.app(app.as_str());
-        Self { app: app.clone(), dir: of_app.snapshots(), failed: of_app.failed(), trash: dirs.trash() }
+        let (dir, failed, trash) = (of_app.snapshots(), of_app.failed(), dirs.trash());
+        Self { app: app.clone(), dir, failed, trash, dirs: dirs.clone(), full_every: 1 }
+    }
+
+    /// In which what did not change is taken over, but for every `full_every`th time.
+    #[must_use]
+    pub fn full_every(self, full_every: u32) -> Self {
+        Self { full_every, ..self }
     }
 
     /// The folder of the snapshot `id`.

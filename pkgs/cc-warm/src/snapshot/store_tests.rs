@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::audit::Depth;
 use super::copies::{Order, Spent, Work};
+use super::moment::{BootId, Moment};
 use super::record::{Snapshot, SnapshotId, Tag, Volume};
 use super::store::{Role, Store};
 use super::tidy::Rules;
@@ -25,7 +26,7 @@ struct Place {
 impl Place {
     fn new(volumes: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(&Dirs::new(dir.path().join("state")), &"login".parse().unwrap());
+        let store = Store::new(&Dirs::new(dir.path().join("state")), &"login".parse().unwrap()).full_every(30);
         let volumes = volumes.iter().map(|name| {
             let volume = Volume { name: (*name).to_owned(), dir: dir.path().join("volumes").join(name) };
             fs::create_dir_all(volume.data()).unwrap();
@@ -324,6 +325,10 @@ fn what_did_not_change_is_taken_over_and_from_a_damaged_snapshot_nothing_is() {
     let two = place.take("two");
     assert_eq!((two.volumes[0].taken_over, two.since_full), (1, 1));
     place.store.promote(&two.id, at(1)).unwrap();
+    for (full_every, base) in [(1, None), (2, None), (3, Some("two"))] {
+        let store = Store::new(&place.store.dirs, &"login".parse().unwrap()).full_every(full_every);
+        assert_eq!(store.base().map(|base| base.id.to_string()).as_deref(), base, "{full_every}");
+    }
     // The disk, or somebody, changes one byte of what both share.
     fs::write(place.store.folder(&two.id).join("volumes/a/big"), vec![8; 100_000]).unwrap();
     let touched = fs::File::options().write(true).open(place.store.folder(&two.id).join("volumes/a/big")).unwrap();
@@ -357,4 +362,60 @@ fn what_was_copied_while_the_app_ran_is_not_copied_again_and_is_no_snapshot() {
     assert!(fs::read_dir(&place.store.dir).unwrap().count() == 2, "the staging copy is gone");
     assert_eq!(place.store.audit(&one, CONTENT, work()).unwrap().problems, [""; 0]);
     assert_eq!(fs::metadata(place.store.folder(&one.id).join("volumes/a/big")).unwrap().len(), 100_000);
+}
+
+/// Makes the record of `id` one of the boot `n`, which ended before this one.
+fn as_of_the_boot_before(place: &Place, id: &str) -> Moment {
+    let now = Moment::now().unwrap();
+    let booted = now.wall - now.since_boot;
+    let of =
+        |before: i64| Moment { boot: BootId("n".to_owned()), wall: booted - before, since_boot: 1_000_000 - before };
+    let path = place.store.folder(&SnapshotId::new(id)).join("entries/a");
+    let mut bytes = fs::read(&path).unwrap();
+    let mut header: serde_json::Value = serde_json::from_slice(&bytes[..512]).unwrap();
+    header["began"] = serde_json::to_value(of(2000)).unwrap();
+    let mut header = serde_json::to_vec(&header).unwrap();
+    header.resize(511, b' ');
+    header.push(b'\n');
+    bytes.splice(..512, header);
+    fs::write(path, bytes).unwrap();
+    of(1000)
+}
+
+#[test]
+fn a_record_of_the_boot_before_is_believed_only_if_that_was_synced_and_this_boot_found_it() {
+    let place = Place::new(&["a"]);
+    if super::tree::file_system(fs::File::open(place.volumes[0].data()).unwrap()).unwrap() == "tmpfs" {
+        return;
+    }
+    place.take_and_promote("one", at(0));
+    let synced = as_of_the_boot_before(&place, "one");
+    let this = Moment::now().unwrap().boot;
+    let note = |synced: &Moment, found_in: Option<&str>| serde_json::json!({ "format": 1, "helper": "cc-warm", "synced": synced, "foundIn": found_in });
+    let other = Moment { boot: BootId("m".to_owned()), ..synced.clone() };
+    let cases = [
+        // A power cut: what was fdatasynced is there under its old times.
+        (None, false),
+        // Nobody looked before the apps started in this boot.
+        (Some(note(&synced, None)), false),
+        // Another boot found it, and was cut: what its apps wrote is there under old times.
+        (Some(note(&synced, Some("n+1"))), false),
+        // It is of a boot that came after the record's: that says nothing of what happened in between.
+        (Some(note(&other, Some(&this.0))), false),
+        (Some(note(&synced, Some(&this.0))), true),
+    ];
+    for (at, (note, believed)) in cases.into_iter().enumerate() {
+        let path = place.store.dirs.synced();
+        let _ = fs::remove_file(&path);
+        if let Some(note) = &note {
+            fs::write(&path, note.to_string()).unwrap();
+        }
+        let told = place.take(&format!("case{at}")).volumes[0].takeover.clone();
+        let expected = if believed {
+            "what did not change was taken over"
+        } else {
+            "nothing was taken over: the machine was booted"
+        };
+        assert!(told.starts_with(expected), "{note:?}: {told}");
+    }
 }

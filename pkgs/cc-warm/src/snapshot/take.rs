@@ -26,7 +26,7 @@ use super::{flags, xattrs};
 use crate::sys::signals::Interrupt;
 
 /// Entries of one job.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 
 /// A copy to take.
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +123,7 @@ struct Walk<'s> {
     target: Descent<'s>,
     old: Option<Steps<'s>>,
     levels: Vec<Level>,
+    buffers: xattrs::Buffers,
 }
 
 struct Level {
@@ -145,6 +146,7 @@ impl<'s> Walk<'s> {
             target: Descent::new(&maker.target)?,
             old,
             levels: Vec::new(),
+            buffers: xattrs::Buffers::default(),
         })
     }
 
@@ -167,7 +169,7 @@ impl<'s> Walk<'s> {
     fn describe(&mut self, entry: &mut Entry) -> Result<()> {
         let dir = self.source.dir()?;
         (entry.flags, entry.project) = flags::read(&*dir, &self.shared.maker.source_flags)?;
-        entry.xattrs = xattrs::read(&Way::open(&*dir), &mut xattrs::Buffers::default())?;
+        entry.xattrs = xattrs::read(&Way::open(&*dir), &mut self.buffers)?;
         Ok(())
     }
 
@@ -227,12 +229,12 @@ impl<'s> Walk<'s> {
         }
         self.levels.push(Level { entry, node, inherits: folder.inherits, folders: listing.folders });
         let mut items = Vec::new();
-        for name in listing.names.iter() {
+        for (name, regular) in listing.names.with_hints() {
             let recorded = match &mut self.old {
                 Some(old) => old.find(name)?,
                 None => None,
             };
-            items.push(Item { name: name.into(), recorded });
+            items.push(Item { name: name.into(), regular, recorded });
             if items.len() == BATCH {
                 lead.submit(Batch { folder: folder.clone(), items: std::mem::take(&mut items) })?;
             }

@@ -22,6 +22,8 @@ use super::{data, flags, xattrs};
 pub(super) struct Item {
     /// Its name.
     pub(super) name: Box<[u8]>,
+    /// Whether the folder's listing had it as a regular file.
+    pub(super) regular: bool,
     /// What the predecessor has of it.
     pub(super) recorded: Option<(Entry, Digest)>,
 }
@@ -105,6 +107,11 @@ impl Shared {
     }
 
     fn entry(&self, folder: &Folder, item: &Item, kit: &mut Kit, crew: Crew<'_>) -> Result<(Entry, Digest)> {
+        // Opening a device can do something, so what it is must be known first: where nobody writes, the listing of a
+        // moment ago says it.
+        if item.regular && item.recorded.is_none() && !self.running {
+            return self.file(folder, &item.name, kit, crew);
+        }
         let stat = self.maker.source.stat_at(&folder.source, &item.name)?;
         let mut entry = Entry::of(&stat, &item.name);
         match entry.kind {
@@ -192,8 +199,8 @@ fn change(error: &anyhow::Error) -> Option<&'static str> {
     let own = || error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error).map(Errno::from_raw_os_error);
     match error.downcast_ref::<Errno>().copied().or_else(own) {
         Some(Errno::NOENT) => Some("vanished"),
-        // No file, no folder, no symlink any more; or one now.
-        Some(Errno::INVAL | Errno::NOTDIR | Errno::LOOP) => Some("became something else"),
+        // No file, no folder, no symlink any more; or one now, or a socket.
+        Some(Errno::INVAL | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Some("became something else"),
         Some(_) => None,
         None => (error.downcast_ref::<io::Error>()?.kind() == io::ErrorKind::InvalidInput)
             .then_some("became something else"),

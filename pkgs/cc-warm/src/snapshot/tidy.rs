@@ -150,6 +150,8 @@ impl Store {
         }
         errors.extend(self.discard_failed(volumes, &Rules { reserve: u64::MAX, ..*rules }, Some(operation)));
         errors.extend(self.empty_trash(volumes));
+        // On btrfs, what was deleted counts until that is written, above all for a quota.
+        errors.extend(self.sync_file_systems(volumes).err());
         errors
     }
 
@@ -168,7 +170,7 @@ impl Store {
         }
         match self.empty_trash(volumes).into_iter().next() {
             Some(error) => Err(error),
-            None => Ok(()),
+            None => self.sync_file_systems(volumes),
         }
     }
 

@@ -119,7 +119,7 @@ impl Listing {
         dir.each(|name, kind| match kind {
             FileType::Directory => folders.push(Box::from(name)),
             FileType::Unknown => unknown.push(Box::<[u8]>::from(name)),
-            _ if pushed.is_ok() => pushed = listing.names.push(name),
+            _ if pushed.is_ok() => pushed = listing.names.push_of(name, kind == FileType::RegularFile),
             _ => {}
         })?;
         pushed?;

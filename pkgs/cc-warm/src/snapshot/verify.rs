@@ -183,8 +183,10 @@ impl Shared {
                     own(&mut entry, &stat);
                 }
             }
-            // A socket is not in the copy, and neither in its record.
-            if !self.record || entry.kind != FileType::Socket {
+            if !self.record {
+                piece.count += 1;
+            } else if entry.kind != FileType::Socket {
+                // A socket is not in the copy, and neither in its record.
                 piece.add(&entry, digest);
             }
             meter.add_entry();
@@ -247,6 +249,7 @@ impl Shared {
         node: &Node,
         copy: (&Dir, &Stat),
         source: Option<&Stat>,
+        buffers: &mut xattrs::Buffers,
     ) -> Result<()> {
         if let Some(what) = source.and_then(|stat| changed(entry, stat)) {
             return Err(Changed { path: node.shown(b"."), what }.into());
@@ -254,7 +257,7 @@ impl Shared {
         if let Some(what) = entry.differs(copy.1) {
             return Err(self.differs(node, b".", format!("has another {what}")));
         }
-        if !xattrs::are(&Way::open(copy.0), entry.xattrs, &mut xattrs::Buffers::default())? {
+        if !xattrs::are(&Way::open(copy.0), entry.xattrs, buffers)? {
             return Err(self.differs(node, b".", "has other extended attributes"));
         }
         if self.flags && flags::read(copy.0, &self.ability)? != (entry.flags, entry.project) {

@@ -18,6 +18,7 @@ use super::meter::Meter;
 use super::take::Changed;
 use super::take_entry::Piece;
 use super::verify::{Batch, Shared, own};
+use super::xattrs;
 
 /// Entries of one job.
 const BATCH: usize = 64;
@@ -30,6 +31,7 @@ pub(super) struct Walk<'s> {
     source: Option<Descent<'s>>,
     levels: Vec<Level>,
     items: Vec<(Entry, Digest)>,
+    buffers: xattrs::Buffers,
 }
 
 /// A folder. All that was recorded of it is found to be there, so if there are as many names, there are no others.
@@ -43,7 +45,15 @@ impl<'s> Walk<'s> {
     pub(super) fn new(shared: &'s Shared, catalog: &'s Catalog) -> Result<Self> {
         let source = shared.source.as_ref().map(Descent::new).transpose()?;
         let copy = Descent::new(&shared.copy)?;
-        Ok(Self { shared, catalog, copy, source, levels: Vec::new(), items: Vec::new() })
+        Ok(Self {
+            shared,
+            catalog,
+            copy,
+            source,
+            levels: Vec::new(),
+            items: Vec::new(),
+            buffers: xattrs::Buffers::default(),
+        })
     }
 
     pub(super) fn run(mut self, mut reader: Reader, meter: &Meter, lead: &mut Lead<'_, Batch, Piece>) -> Result<()> {
@@ -68,7 +78,9 @@ impl<'s> Walk<'s> {
                 Event::Leave => {
                     self.flush(lead)?;
                     self.leave()?;
-                    lead.pass(Piece { entries: LEAVE.to_vec(), ..Piece::default() })?;
+                    if self.shared.record {
+                        lead.pass(Piece { entries: LEAVE.to_vec(), ..Piece::default() })?;
+                    }
                 }
             }
         }
@@ -114,13 +126,15 @@ impl<'s> Walk<'s> {
             Some(source) => Some(Stat::of(&*source.dir()?)?),
             None => None,
         };
-        self.shared.folder_is(&entry, &node, (&copy, &stat), source.as_ref())?;
+        self.shared.folder_is(&entry, &node, (&copy, &stat), source.as_ref(), &mut self.buffers)?;
         self.levels.push(Level { node, recorded: 0, sockets: 0 });
+        let mut piece = Piece::default();
         if self.shared.record {
             own(&mut entry, &stat);
+            piece.add(&entry, Digest::Missing);
+        } else {
+            piece.count = 1;
         }
-        let mut piece = Piece::default();
-        piece.add(&entry, Digest::Missing);
         lead.pass(piece)
     }
 

@@ -2,24 +2,46 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, lgetxattr, llistxattr, lsetxattr};
 use rustix::io::Errno;
 
 use super::beneath::{Dir, Shown};
 use super::entry::XattrSum;
+use crate::sys::raw::listxattrat;
 
 /// The most that the kernel gives of a list or a value.
 const MOST: usize = 64 << 10;
 
 /// A way to one entry.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Way<'a> {
     /// It is open, and not with `O_PATH`, which these system calls do not take.
     Open(BorrowedFd<'a>),
-    /// Through our own descriptor of its folder, so that no symlink of the tree is followed: they take no descriptor
-    /// of a folder either.
-    Named(Vec<u8>),
+    /// By its name in a folder, and no symlink is followed.
+    Named(&'a Dir, &'a [u8]),
+}
+
+/// `name` in `dir`, through our own descriptor of the folder: most of these system calls take no descriptor of one.
+fn through(dir: &Dir, name: &[u8]) -> Vec<u8> {
+    let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
+    path.extend_from_slice(name);
+    path
+}
+
+/// Whether the kernel lists attributes by folder and name (Linux 6.13 does): that spares it the way through `/proc`.
+static LISTS_AT: AtomicBool = AtomicBool::new(true);
+
+fn list_at(dir: &Dir, name: &[u8], list: &mut [u8]) -> rustix::io::Result<usize> {
+    if LISTS_AT.load(Ordering::Relaxed) {
+        match listxattrat(dir, name, list) {
+            // A sandbox that does not know the call may answer with the latter.
+            Err(Errno::NOSYS | Errno::PERM) => LISTS_AT.store(false, Ordering::Relaxed),
+            other => return other,
+        }
+    }
+    llistxattr(through(dir, name), list)
 }
 
 impl<'a> Way<'a> {
@@ -31,30 +53,28 @@ impl<'a> Way<'a> {
 
     /// To `name` in `dir`.
     #[must_use]
-    pub(super) fn to(dir: &Dir, name: &[u8]) -> Self {
-        let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
-        path.extend_from_slice(name);
-        Self::Named(path)
+    pub(super) fn to(dir: &'a Dir, name: &'a [u8]) -> Self {
+        Self::Named(dir, name)
     }
 
     fn list(&self, list: &mut [u8]) -> rustix::io::Result<usize> {
         match self {
             Self::Open(fd) => flistxattr(fd, list),
-            Self::Named(path) => llistxattr(&**path, list),
+            Self::Named(dir, name) => list_at(dir, name, list),
         }
     }
 
     fn get(&self, name: &[u8], value: &mut [u8]) -> rustix::io::Result<usize> {
         match self {
             Self::Open(fd) => fgetxattr(fd, name, value),
-            Self::Named(path) => lgetxattr(&**path, name, value),
+            Self::Named(dir, entry) => lgetxattr(through(dir, entry), name, value),
         }
     }
 
     fn set(&self, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
         match self {
             Self::Open(fd) => fsetxattr(fd, name, value, XattrFlags::empty()),
-            Self::Named(path) => lsetxattr(&**path, name, value, XattrFlags::empty()),
+            Self::Named(dir, entry) => lsetxattr(through(dir, entry), name, value, XattrFlags::empty()),
         }
     }
 }

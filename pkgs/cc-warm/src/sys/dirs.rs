@@ -80,6 +80,12 @@ impl Dirs {
         self.root.join("abra")
     }
 
+    /// What the last shutdown noted once all was synced.
+    #[must_use]
+    pub fn synced(&self) -> PathBuf {
+        self.root.join("synced.json")
+    }
+
     /// What is to be deleted; nothing in here is ever read.
     #[must_use]
     pub fn trash(&self) -> PathBuf {

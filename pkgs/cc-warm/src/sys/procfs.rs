@@ -27,9 +27,14 @@ pub struct Stat {
     pub parent: i32,
     /// Whether it has ended, and is only waited for.
     pub ended: bool,
+    /// Whether it is a thread of the kernel's own.
+    pub kernel: bool,
     /// The program's name.
     pub name: Untrusted,
 }
+
+/// The flag of the kernel's own threads (`include/linux/sched.h`).
+const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// This boot's id.
 pub fn boot_id() -> io::Result<String> {
@@ -59,6 +64,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         id: ProcessId { pid, start: rest.get(19)?.parse().ok()? },
         parent: rest.get(1)?.parse().ok()?,
         ended: matches!(*rest.first()?, "Z" | "X"),
+        kernel: rest.get(6)?.parse::<u32>().ok()? & PF_KTHREAD != 0,
         name: Untrusted::from_bytes(bytes.get(open + 1..close)?, 64),
     })
 }
@@ -71,12 +77,12 @@ impl ProcessId {
     }
 }
 
-/// Every process that has not ended.
+/// Every process that has not ended; the kernel's own threads, which are often the most of them, are of nobody.
 #[must_use]
 pub fn all() -> Vec<Stat> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter_map(stat).filter(|stat| !stat.ended).collect()
+    pids.filter_map(stat).filter(|stat| !stat.ended && !stat.kernel).collect()
 }
 
 /// The environment with which `pid` was started; empty where we may not know.
@@ -256,8 +262,17 @@ mod tests {
         let line = b"42 (a) Z 1 (b)) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
         let stat = parse_stat(line).unwrap();
         assert_eq!((stat.id, stat.parent, stat.ended), (ProcessId { pid: 42, start: 12345 }, 7, false));
+        assert!(!stat.kernel);
         assert_eq!(stat.name.raw(), "a) Z 1 (b)");
         assert!(parse_stat(b"").is_none() && parse_stat(b")(").is_none());
+    }
+
+    #[test]
+    fn the_kernels_own_threads_are_none_of_all() {
+        let line = b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 3 0 0";
+        assert!(parse_stat(line).unwrap().kernel);
+        let me = this_process().unwrap();
+        assert!(all().iter().any(|process| process.id == me) && all().iter().all(|process| !process.kernel));
     }
 
     #[test]

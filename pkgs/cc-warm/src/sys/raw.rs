@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::ioctl::{Getter, Opcode, Setter, ioctl, opcode};
+use rustix::path::Arg;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Lets no descriptor from `first` on reach a program that this process executes, whoever opened it.
@@ -65,6 +66,43 @@ pub fn set_fs_xattr(fd: impl AsFd, value: FsXattr) -> rustix::io::Result<()> {
     unsafe { ioctl(fd, Setter::<FS_IOC_FSSETXATTR, FsXattr>::new(value)) }
 }
 
+/// The number of `listxattrat`, the same on all architectures that cc-warm is built for (Linux 6.13 and newer).
+const SYS_LISTXATTRAT: libc::c_long = 465;
+
+/// Names of the extended attributes of `name` in `dir`, which is not followed where it is a symlink.
+pub fn listxattrat(dir: impl AsFd, name: &[u8], list: &mut [u8]) -> rustix::io::Result<usize> {
+    name.into_with_c_str(|name| {
+        let (dir, flags) = (dir.as_fd().as_raw_fd(), libc::AT_SYMLINK_NOFOLLOW);
+        // SAFETY: the name ends with a null and `list` is as long as is said; both outlive the call, which keeps neither.
+        let got = unsafe { libc::syscall(SYS_LISTXATTRAT, dir, name.as_ptr(), flags, list.as_mut_ptr(), list.len()) };
+        // Below 0 there was an error, which `errno` has.
+        usize::try_from(got).map_err(|_| {
+            let error = io::Error::last_os_error();
+            rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+        })
+    })
+}
+
+/// Lets everybody else go first, for the disk as for the processor: for this thread alone, and until it ends.
+pub fn make_thread_idle() -> io::Result<()> {
+    const WHO_PROCESS: libc::c_int = 1;
+    const CLASS_IDLE: libc::c_int = 3 << 13;
+    // Of a thread, not of its process: so it is on Linux.
+    rustix::process::setpriority_process(None, 19)?;
+    // SAFETY: it takes numbers only; 0 is the calling thread.
+    match unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, CLASS_IDLE) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The class of this thread's I/O priority.
+#[cfg(test)]
+fn io_class() -> libc::c_long {
+    // SAFETY: it takes numbers only.
+    unsafe { libc::syscall(libc::SYS_ioprio_get, 1, 0) >> 13 }
+}
+
 /// The first page of a file, mapped shared and writable: what it takes to try what a database does.
 #[cfg(test)]
 #[derive(Debug)]
@@ -99,5 +137,50 @@ impl Drop for Mapped {
     fn drop(&mut self) {
         // SAFETY: the map is ours alone and is not used after this.
         let _ = unsafe { rustix::mm::munmap(self.0.cast(), Self::LENGTH) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_made_idle_is_the_only_one() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = (io_class(), nice());
+        let idle = std::thread::spawn(move || {
+            make_thread_idle().unwrap();
+            (io_class(), nice())
+        });
+        assert_eq!(idle.join().unwrap(), (3, 19));
+        assert_eq!((io_class(), nice()), before);
+    }
+
+    #[test]
+    fn attributes_are_listed_by_name_as_through_a_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = fs::File::create(dir.path().join("file")).unwrap();
+        std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
+        if rustix::fs::fsetxattr(&file, "user.one", b"1", rustix::fs::XattrFlags::empty()).is_err() {
+            return;
+        }
+        let at = fs::File::open(dir.path()).unwrap();
+        let list = |name: &[u8]| -> rustix::io::Result<Vec<u8>> {
+            let mut list = vec![0; 1 << 16];
+            let length = listxattrat(&at, name, &mut list)?;
+            list.truncate(length);
+            Ok(list)
+        };
+        match list(b"file") {
+            // An older kernel.
+            Err(rustix::io::Errno::NOSYS) => return,
+            found => {
+                let mut expected = vec![0; 1 << 16];
+                let length = rustix::fs::flistxattr(&file, &mut expected).unwrap();
+                assert_eq!(found.unwrap(), expected[..length]);
+            }
+        }
+        assert!(!list(b"link").unwrap().starts_with(b"user."));
+        assert_eq!(list(b"missing"), Err(rustix::io::Errno::NOENT));
     }
 }

@@ -32,7 +32,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
             .into());
     }
     let deployer = deployer::open(context.host, app)?;
-    let store = Store::new(&context.host.dirs, &app.name);
+    let store = Store::new(&context.host.dirs, &app.name).full_every(app.full_every);
     let observed = deployer.observe()?;
     let (_, identity) = running(app, &observed)?;
     let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
@@ -70,7 +70,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
 /// What a snapshot of `app` would be like, touching nothing.
 pub fn forecast(host: &Host, app: &App) -> Result<Forecast> {
     let deployer = deployer::open(host, app)?;
-    let store = Store::new(&host.dirs, &app.name);
+    let store = Store::new(&host.dirs, &app.name).full_every(app.full_every);
     let preflight = store.preflight(&deployer.volumes()?, host.reserve)?;
     let history = history::read(&host.dirs, &app.name)?;
     let last = history.iter().rev().find_map(|entry| {

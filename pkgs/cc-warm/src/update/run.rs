@@ -317,7 +317,7 @@ impl Run<'_> {
     }
 
     fn store(&self) -> Store {
-        Store::new(&self.context.host.dirs, &self.app.name)
+        Store::new(&self.context.host.dirs, &self.app.name).full_every(self.app.full_every)
     }
 
     /// What a snapshot of a stateful app would take.
