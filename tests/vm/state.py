@@ -51,14 +51,16 @@ def digest(*parts):
     return hashed.hexdigest()[:16]
 
 
-def ensure(cache, cc_warm, configurations, log):
-    """The second state; both are made if the cache has none, or only old ones."""
+def ensure(cache, subject, log):
+    """The second state; both are made if the cache has none, or only old ones. `subject` returns the cc-warm and the
+    configurations that are tested; it is called once the first state is there."""
     with open(cache / "lock", "w") as lock:
         # Two runs do not make it twice.
         fcntl.flock(lock, fcntl.LOCK_EX)
         base = image.ensure(cache)
         key = digest(image.key(), qemu.version(), qemu.accelerator(), *node.sources_of_the_first_state())
         first = kept(cache / f"state-{key}", base, lambda folder, scratch: make_first(base, folder, scratch, log))
+        cc_warm, configurations = subject()
         key = digest(key, cc_warm, configurations, *node.sources_of_the_second_state())
         second = cache / f"subject-{key}"
         prune(cache, {base, first.folder, second})
