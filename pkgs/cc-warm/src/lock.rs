@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::names::AppName;
@@ -148,7 +149,10 @@ fn describe_holder(path: &Path) -> String {
     };
     let command = Untrusted::new(holder.command).terminal();
     if Path::new(&format!("/proc/{}", holder.pid)).exists() {
-        format!("held by process {} (`{command}`) since {}", holder.pid, holder.since)
+        // Written to the nanosecond; a person reads minutes.
+        let since = holder.since.parse::<Timestamp>();
+        let since = since.map_or(holder.since, |since| since.strftime("%Y-%m-%d %H:%M UTC").to_string());
+        format!("held by process {} (`{command}`) since {since}", holder.pid)
     } else {
         format!("held by a child of process {} (`{command}`), which has ended; it still changes the app", holder.pid)
     }

@@ -26,12 +26,29 @@ fn send(socket: &OsStr, text: &str) -> io::Result<()> {
     UnixDatagram::unbound()?.send_to_addr(message(text).as_bytes(), &address).map(drop)
 }
 
-/// A line of its own is another variable, and the text is not ours to set variables with.
+/// A line of its own is another variable, and the text is not ours to set variables with. The points of a list become
+/// parts of one sentence.
 fn message(text: &str) -> String {
-    let line: Vec<&str> = text.split(|c: char| c.is_control()).filter(|part| !part.trim().is_empty()).collect();
-    let mut line = line.join(" ");
-    let end = (0..=CAP.min(line.len())).rev().find(|&end| line.is_char_boundary(end)).unwrap_or(0);
-    line.truncate(end);
+    let mut line = String::new();
+    for part in text.split(|c: char| c.is_control()) {
+        let part = part.trim().trim_start_matches("- ");
+        if part.is_empty() {
+            continue;
+        }
+        line.push_str(if line.is_empty() {
+            ""
+        } else if line.ends_with([':', ';', '.']) {
+            " "
+        } else {
+            "; "
+        });
+        line.push_str(part);
+    }
+    if line.len() > CAP {
+        let end = (0..=CAP - '…'.len_utf8()).rev().find(|&end| line.is_char_boundary(end)).unwrap_or(0);
+        line.truncate(end);
+        line.push('…');
+    }
     format!("STATUS={line}\n")
 }
 
@@ -41,10 +58,11 @@ mod tests {
 
     #[test]
     fn a_status_is_one_variable_whatever_is_in_it() {
-        assert_eq!(message("held at 1.0.0:\n  - a major step"), "STATUS=held at 1.0.0:   - a major step\n");
-        assert_eq!(message("x\nMAINPID=1\r\nREADY=1"), "STATUS=x MAINPID=1 READY=1\n");
+        assert_eq!(message("held at 1.0.0:\n  - a major step"), "STATUS=held at 1.0.0: a major step\n");
+        assert_eq!(message("held\n  - a major step\n  - a note"), "STATUS=held; a major step; a note\n");
+        assert_eq!(message("x\nMAINPID=1\r\nREADY=1"), "STATUS=x; MAINPID=1; READY=1\n");
         let long = message(&"ä".repeat(400));
-        assert!(long.len() <= CAP + "STATUS=\n".len() && long.ends_with("ä\n"), "{long}");
+        assert!(long.len() <= CAP + "STATUS=\n".len() && long.ends_with("ä…\n"), "{long}");
     }
 
     #[test]

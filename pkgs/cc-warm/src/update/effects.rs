@@ -178,7 +178,8 @@ fn rolled_back(
         alert = alert.fact("runs again", to.to_string());
     }
     if progress.restored {
-        let lost = format!("what users wrote after the stop, soon after {}", progress.begun.at);
+        let begun = progress.begun.at.strftime("%Y-%m-%d %H:%M:%S UTC");
+        let lost = format!("what users wrote after the stop, soon after {begun}");
         alert = alert.fact("no longer seen", lost).fact("kept", kept(operation));
     }
     if progress.stopped == Some(Stopped::Killed) {

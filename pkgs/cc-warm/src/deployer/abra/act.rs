@@ -185,7 +185,28 @@ impl AbraDeployer<'_> {
                 }
             }
         }
-        let lines: Vec<&str> = text.lines().collect();
+        let lines = each_once(&text);
         Untrusted::new(lines[lines.len().saturating_sub(50)..].join("\n"))
+    }
+}
+
+/// The lines, those that stand several times in a row once: a task that fails is tried again, and says the same.
+fn each_once(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let told = |same: &[&str]| match same {
+        [line] => (*line).to_owned(),
+        same => format!("{} ({} times)", same[0], same.len()),
+    };
+    lines.chunk_by(PartialEq::eq).map(told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::each_once;
+
+    #[test]
+    fn what_is_said_again_and_again_is_told_once() {
+        assert_eq!(each_once("start\nno\nno\nno\nend\nno\n"), ["start", "no (3 times)", "end", "no"]);
+        assert!(each_once("").is_empty());
     }
 }

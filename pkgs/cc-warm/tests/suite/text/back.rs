@@ -32,7 +32,7 @@ fn a_rollback_and_a_retry() {
     tried: 1.1.0+2 (commit COMMIT)
     because: http http://127.0.0.1:PORT/health answered 500, wanted 200 (body begins: the new storage engine is not there)
     runs again: 1.0.0+1 (commit COMMIT)
-    no longer seen: what users wrote after the stop, soon after 2026-03-06T03:40:00Z
+    no longer seen: what users wrote after the stop, soon after 2026-03-06 03:40:00 UTC
     kept: the failed version's data, as `.cc-warm-failed-ID` beside the `_data` of each volume
     hint: cc-warm retry notes
     hint: cc-warm history notes

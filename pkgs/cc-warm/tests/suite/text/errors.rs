@@ -180,7 +180,7 @@ fn configurations() {
     $ cc-warm check-config
     | error: the configuration `$SANDBOX/config.json` cannot be used; nothing was done
     |   1. `apps.notes.helth`
-    |   2. unknown field `helth`, expected one of `recipe`, `domain`, `warm`, `stateful`, `ensure`, `deployer`, `env`, `environmentFiles`, `after`, `alerts`, `health`, `update` at line 37 column 13
+    |   2. unknown field `helth`, expected one of `recipe`, `domain`, `warm`, `stateful`, `ensure`, `deployer`, `env`, `environmentFiles`, `after`, `alerts`, `health`, `update`, `snapshot` at line 37 column 13
     | hint: `cc-warm check-config --schema` prints what may stand in it; `--config FILE` names another
     [exit 2]
     ");

@@ -232,7 +232,7 @@ fn a_recovery() {
     tried: 1.1.0+2 (commit COMMIT)
     because: it was cut short (a crash, a power cut or a kill)
     runs again: 1.0.0+1 (commit COMMIT)
-    no longer seen: what users wrote after the stop, soon after 2026-03-06T03:40:00Z
+    no longer seen: what users wrote after the stop, soon after 2026-03-06 03:40:00 UTC
     kept: the failed version's data, as `.cc-warm-failed-ID` beside the `_data` of each volume
     hint: cc-warm history notes
     ");
