@@ -219,7 +219,11 @@ def quota(kind, scenario, point, nth, folder, program):
     subprocess.run(["btrfs", "quota", "enable", cell.mounted], check=True, capture_output=True)
     subprocess.run(["btrfs", "quota", "rescan", "-w", cell.mounted], capture_output=True)
     cell.run_until(point, nth)
-    limit("1m")
+    # What is deleted from now on can be used again, as with a quota that was used up slowly.
+    sync(cell.mounted)
+    shown = subprocess.run(["btrfs", "qgroup", "show", "--raw", cell.mounted], check=True, capture_output=True, text=True)
+    used = next(int(line.split()[1]) for line in shown.stdout.splitlines() if line.startswith("0/5"))
+    limit(str(used + (64 << 10)))
     ran = cell.go_on()
     cell.whole("with a quota used up")
     # Even that needs space, and gets it with the next commit.

@@ -75,8 +75,12 @@ pub fn find(dirs: &Dirs) -> Result<()> {
 }
 
 /// At shutdown, after the last app: syncs the file systems of the state folder and of all volumes that were copied, and
-/// writes the note. If somebody still uses one of the volumes, it writes none, and says who.
+/// writes the note. Where it writes none, it says why: above all that somebody still uses
+/// one of the volumes.
 pub fn leave(dirs: &Dirs) -> Result<Option<String>> {
+    if !dirs.root().is_dir() {
+        return Ok(Some(format!("`{}` is not there", dirs.root().display())));
+    }
     // Whatever goes wrong from here on, an older one says nothing of this boot.
     forget(dirs)?;
     let volumes = volumes(dirs)?;

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::helper;
 use super::saga::{Begun, Event, EventName, Progress};
+use super::{ballast, helper};
 use crate::config::names::AppName;
 use crate::error::{Exit, Problem};
 use crate::sys::clock::Clock;
@@ -23,8 +23,6 @@ use crate::sys::{durable, fault};
 
 /// The newest format that this program reads and writes.
 pub const FORMAT: u32 = 1;
-/// Enough for every record of a way back.
-const BALLAST_BYTES: u64 = 256 << 10;
 
 /// The journal of one app, open for appending. The app's lock must be held.
 #[derive(Debug)]
@@ -121,7 +119,7 @@ impl Journal {
     pub fn begin(dirs: &Dirs, clock: Clock, begun: Begun) -> Result<Self> {
         let dirs = dirs.app(begun.app.name.as_str());
         durable::make_dir(dirs.root())?;
-        set_ballast(&dirs.ballast())?;
+        ballast::set(&dirs)?;
         helper::keep(&dirs, Path::new(&begun.helper))?;
         let event = Event::Begun(Box::new(begun));
         let line = encode(0, clock.now(), &event)?;
@@ -178,7 +176,7 @@ impl Journal {
     /// Gives back the space that was set aside for the way back: from here on a full disk keeps nobody from noting what is
     /// done.
     pub fn free_ballast(&self) -> Result<()> {
-        durable::remove(&self.dirs.ballast())
+        ballast::free(&self.dirs)
     }
 
     /// Ends the operation: the journal and what belongs to it are gone.
@@ -208,18 +206,6 @@ pub fn peek(dirs: &Dirs, app: &AppName) -> Result<Option<Progress>, JournalError
 /// The fault points of an event: before it is durable, and after, when its act has not begun.
 fn point(name: EventName, when: &str) -> std::io::Result<()> {
     fault::point(&format!("journal.{}.{when}", name.as_str()))
-}
-
-fn set_ballast(path: &Path) -> Result<()> {
-    let allocate = || -> Result<()> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST_BYTES) {
-            // A file system that cannot reserve space has none to give back either.
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-            Err(e) => Err(e.into()),
-        }
-    };
-    allocate().context("no space for the journal of a way back")
 }
 
 fn encode(seq: u64, at: Timestamp, event: &Event) -> Result<Vec<u8>> {

@@ -2,6 +2,7 @@
 
 pub mod assess;
 pub mod back;
+mod ballast;
 pub mod begin;
 pub mod context;
 pub mod cramped;
