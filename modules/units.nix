@@ -121,7 +121,8 @@ let
       }
       // {
         wantedBy = [ "multi-user.target" ];
-        before = lib.optional facts.usesAbra "docker.service";
+        # Recovery starts apps of the process deployer.
+        before = [ "cc-warm-recover.service" ] ++ lib.optional facts.usesAbra "docker.service";
       };
 
     cc-warm-alerts = make.service {

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use rustix::io::Errno;
 use serde_json::Map;
 
 use super::catalog::{Catalog, Reader};
@@ -387,42 +386,8 @@ fn explain(error: anyhow::Error, volume: &Volume) -> anyhow::Error {
     error.context(anyhow!("something still writes to volume `{}` ({who})", volume.name))
 }
 
-/// Whether it failed because a disk, or a quota, is full.
-#[must_use]
-pub fn is_no_space(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let by_std = cause.downcast_ref::<std::io::Error>();
-        // One that was given words of its own has no number any more.
-        by_std.is_some_and(|e| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
-            || cause.downcast_ref::<Errno>().is_some_and(|e| [Errno::NOSPC, Errno::DQUOT].contains(e))
-    })
-}
-
 /// Makes the folder `path`, which nobody else may enter.
 fn make_private(path: &Path) -> Result<()> {
     DirBuilder::new().mode(0o700).create(path).with_context(|| format!("cannot make `{}`", path.display()))?;
     durable::sync_dir(path.parent().unwrap_or(path))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_and_a_used_up_quota_are_known_however_they_are_told() {
-        let worded = |errno: Errno| {
-            let error = std::io::Error::from(errno);
-            anyhow::Error::new(std::io::Error::new(error.kind(), "its attribute cannot be set")).context("a file")
-        };
-        for (errno, expected) in [(Errno::NOSPC, true), (Errno::DQUOT, true), (Errno::IO, false), (Errno::ROFS, false)]
-        {
-            for error in [
-                anyhow::Error::new(errno).context("a file"),
-                anyhow::Error::new(std::io::Error::from(errno)).context("a file"),
-                worded(errno),
-            ] {
-                assert_eq!(is_no_space(&error), expected, "{error:#}");
-            }
-        }
-    }
 }

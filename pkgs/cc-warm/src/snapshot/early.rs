@@ -6,9 +6,10 @@ use std::thread::JoinHandle;
 
 use super::beneath::Dir;
 
-/// Bytes or entries after which it is time again: enough for the file system to write them in long runs.
-const BYTES: u64 = 64 << 20;
-const ENTRIES: u64 = 8 << 10;
+/// Bytes or entries after which it is time again: enough for the file system to write them in long runs, and for those
+/// who make files not to wait for its journal all the time.
+const BYTES: u64 = 128 << 20;
+const ENTRIES: u64 = 16 << 10;
 
 /// A thread that syncs a file system from time to time. What it is told of errors is of no interest: whoever holds a
 /// [`super::tree::Flush`] is told as well.

@@ -30,6 +30,7 @@ mod record;
 mod report;
 pub mod restore;
 pub mod scrub;
+mod space;
 mod store;
 #[cfg(test)]
 mod store_tests;
@@ -51,11 +52,12 @@ mod verify_walk;
 mod xattrs;
 
 pub use self::audit::{Audit, Depth};
-pub use self::copies::{Order, Spent, Staged, Work, is_no_space};
+pub use self::copies::{Order, Spent, Staged, Work};
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
 pub use self::measure::Totals;
 pub use self::preflight::{FileSystem, Preflight, VolumeNeed, bytes};
 pub use self::record::{Snapshot, SnapshotId, Tag, Volume, VolumeCopy};
 pub use self::report::Reporter;
+pub use self::space::is_no_space;
 pub use self::store::{Listing, Role, Store, Unreadable};
 pub use self::tidy::{Kept, Rules};

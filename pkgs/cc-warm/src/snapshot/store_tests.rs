@@ -364,7 +364,7 @@ fn what_was_copied_while_the_app_ran_is_not_copied_again_and_is_no_snapshot() {
     assert_eq!(fs::metadata(place.store.folder(&one.id).join("volumes/a/big")).unwrap().len(), 100_000);
 }
 
-/// Makes the record of `id` one of the boot `n`, which ended before this one.
+/// Makes the record of `id` one of an earlier boot, `n`.
 fn as_of_the_boot_before(place: &Place, id: &str) -> Moment {
     let now = Moment::now().unwrap();
     let booted = now.wall - now.since_boot;
@@ -394,13 +394,12 @@ fn a_record_of_the_boot_before_is_believed_only_if_that_was_synced_and_this_boot
     let note = |synced: &Moment, found_in: Option<&str>| serde_json::json!({ "format": 1, "helper": "cc-warm", "synced": synced, "foundIn": found_in });
     let other = Moment { boot: BootId("m".to_owned()), ..synced.clone() };
     let cases = [
-        // A power cut: what was fdatasynced is there under its old times.
         (None, false),
         // Nobody looked before the apps started in this boot.
         (Some(note(&synced, None)), false),
         // Another boot found it, and was cut: what its apps wrote is there under old times.
         (Some(note(&synced, Some("n+1"))), false),
-        // It is of a boot that came after the record's: that says nothing of what happened in between.
+        // Of a boot after the record's: it says nothing of what happened in between.
         (Some(note(&other, Some(&this.0))), false),
         (Some(note(&synced, Some(&this.0))), true),
     ];
