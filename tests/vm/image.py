@@ -3,8 +3,10 @@
 import hashlib
 import inspect
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -93,6 +95,10 @@ def tools_missing():
     )
 
 
+class Unavailable(Exception):
+    """What the image is made of cannot be had here."""
+
+
 def exists(cache):
     """Whether the cache has the image."""
     return (cache / f"image-{key()}" / "disk.raw").exists()
@@ -129,12 +135,18 @@ def build(work):
     ]
     hooks = [f'--customize-hook=cp -r --preserve=mode {extra}/. "$1"']
     hooks += [f'--customize-hook=chroot "$1" sh -c "{command}"' for command in in_root]
-    subprocess.run(
+    made = subprocess.run(
         ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--components=main", "--format=directory"]
         + ["--include=" + ",".join(PACKAGES), "--aptopt=Acquire::Check-Valid-Until \"false\""]
         + [*hooks, SUITE, str(root), MIRROR],
-        check=True,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    print(made.stderr, end="", file=sys.stderr)
+    if made.returncode != 0:
+        if re.search(r"^E: apt-get update .* failed$", made.stderr, re.M):
+            raise Unavailable(f"there is no image yet, and {MIRROR} cannot be reached to make one")
+        made.check_returncode()
     for name in ("vmlinuz", "initrd"):
         [newest] = [p for p in (root / "boot").glob(f"{name}*") if not p.is_symlink()]
         shutil.copy(newest, image / name)

@@ -348,7 +348,8 @@ mod tests {
         let open = || fs::read_dir("/proc/self/fd").unwrap().count();
         let before = open();
         delete(&dir.path().join("tree")).unwrap();
-        assert!(open() <= before + 8, "descriptors are left open");
+        // Other tests of this process open some, too; one a level would be 4,000.
+        assert!(open() <= before + 1000, "descriptors are left open");
         assert!(!dir.path().join("tree").exists());
     }
 
