@@ -110,9 +110,14 @@ fn sync(dirs: &Dirs, volumes: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// What the shutdown of the boot before `now` wrote, if it did.
+/// What the shutdown of the boot before `now` wrote, if it did. A note that nobody looked at when `now` began is deleted:
+/// apps have run since.
 pub(super) fn before(dirs: &Dirs, now: &BootId) -> Option<Moment> {
     let note = read(dirs).ok()??;
+    if note.found_in.is_none() && note.synced.boot != *now {
+        forget(dirs).unwrap_or_else(|error| tracing::warn!("{error:#}"));
+        return None;
+    }
     (note.found_in.as_ref() == Some(now)).then_some(note.synced)
 }
 
@@ -201,14 +206,21 @@ mod tests {
     fn is_believed_only_once_this_boot_put_its_name_into_it() {
         for (found_in, expected) in [(None, Some("n")), (Some("n+1"), None)] {
             let place = Place::with(Some(&note("n", found_in)));
-            // A boot in which nobody looked before the apps started does not believe it either.
-            assert_eq!(place.believed(), None);
             for _ in 0..2 {
                 find(&place.dirs).unwrap();
                 assert_eq!(place.believed().as_deref(), expected);
             }
             assert_eq!(place.dirs.synced().exists(), expected.is_some());
         }
+    }
+
+    /// The app of this boot wrote, and the power may be cut.
+    #[test]
+    fn where_nobody_looked_before_the_apps_started_neither_this_boot_nor_the_next_believes_it() {
+        let place = Place::with(Some(&note("n", None)));
+        assert_eq!(place.believed(), None);
+        find(&place.dirs).unwrap();
+        assert_eq!(place.believed(), None);
     }
 
     #[test]
