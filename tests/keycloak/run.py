@@ -175,7 +175,7 @@ def main():
             "env": {"PORT": str(port), "KC_HOMES": str(homes), "JAVA_HOME": os.environ.get("JAVA_HOME", ""),
                     "KEYCLOAK_ADMIN": "admin", "KEYCLOAK_ADMIN_PASSWORD": "admin"},
             "health": {"probes": [{"http": {"url": url, "body": '"realm":"master"'}}],
-                       "successes": 2, "soak": "3s", "deadline": "150s"},
+                       "successes": 2, "soak": "3s", "deadline": "600s"},
         }},
     }))
 
