@@ -15,6 +15,7 @@ Skipped by name without Java 17 or the downloads. `CC_WARM` names the program un
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -84,9 +85,15 @@ def unpack(version, into):
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Below those that the kernel gives to connections, of which one could have it before Keycloak does."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 def git(repo, *args):

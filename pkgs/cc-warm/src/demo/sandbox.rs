@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -171,7 +172,18 @@ impl Sandbox {
     }
 }
 
-/// A port of the loopback that nobody listens on now.
+/// A port of the loopback that nobody has now, and another one each time. It is below those that the kernel gives to
+/// connections, of which one could have it by the time that the app starts.
 fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u16 = 10_000;
+    const COUNT: u32 = 20_000;
+    for _ in 0..COUNT {
+        let number = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = FIRST + u16::try_from(number)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of the loopback is free")
 }
