@@ -2,10 +2,9 @@
 //! The engine copies one tree; in here is which trees, in which order, and from what they may take over.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,7 +25,7 @@ use super::restore::{self, Restore};
 use super::store::{Store, helper};
 use super::synced;
 use super::take::{self, Changed, Take};
-use super::tree::Flush;
+use super::tree::{Flush, sync_file_systems};
 use super::verify::{self, Check};
 use crate::sys::signals::Interrupt;
 use crate::sys::{durable, fault, procfs, random};
@@ -154,6 +153,7 @@ impl Store {
         if let Some(error) = left.into_iter().next() {
             return Err(error.context("an earlier staging copy cannot be deleted"));
         }
+        synced::forget_unseen(&self.dirs)?;
         let base = self.base();
         let path = self.dir.join(format!("{STAGING}{}", random::id()?));
         let folder = Folder::of(path);
@@ -172,6 +172,7 @@ impl Store {
     /// Copies the volumes, verified and durable. Not yet the known-good.
     pub fn take(&self, order: &Order<'_>, work: Work<'_>) -> Result<(Snapshot, Spent)> {
         let mut spent = Spent::default();
+        synced::forget_unseen(&self.dirs)?;
         let new = self.begin(order.id)?;
         let flush = Flush::hold(&new)?;
         let folder = Folder::of(new.clone());
@@ -234,14 +235,7 @@ impl Store {
     /// Lets the file systems of `volumes` and of the snapshots write back what they have.
     pub fn sync_file_systems(&self, volumes: &[Volume]) -> Result<()> {
         durable::make_dir(&self.dir)?;
-        let mut synced = BTreeSet::new();
-        for path in volumes.iter().map(|volume| volume.dir.as_path()).chain([self.dir.as_path()]) {
-            let device = fs::metadata(path).with_context(|| format!("cannot look at `{}`", path.display()))?.dev();
-            if synced.insert(device) {
-                Flush::hold(path)?.finish()?;
-            }
-        }
-        Ok(())
+        sync_file_systems(volumes.iter().map(|volume| volume.dir.as_path()).chain([self.dir.as_path()]))
     }
 
     /// The snapshot from which the next one may take over.

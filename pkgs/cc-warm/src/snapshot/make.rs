@@ -25,7 +25,7 @@ use super::predecessor::Takeover;
 use super::tree::Copied;
 use super::xattrs::Way;
 use super::{flags, xattrs};
-use crate::sys::fault;
+use crate::sys::{fault, raw};
 
 /// What each thread has of its own.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ impl Kit {
     /// From now on this thread gives way to everybody: for the disk as for the processor.
     pub(super) fn be_idle(&mut self) {
         if !std::mem::replace(&mut self.is_idle, true)
-            && let Err(error) = crate::sys::raw::make_thread_idle()
+            && let Err(error) = raw::make_thread_idle()
         {
             tracing::debug!("a thread keeps its priority: {error}");
         }

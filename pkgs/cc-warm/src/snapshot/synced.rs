@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -16,7 +15,7 @@ use serde_json::Value;
 use super::moment::{BootId, Moment};
 use super::record::{FORMAT, must_be_readable};
 use super::store::{Store, helper};
-use super::tree::Flush;
+use super::tree::sync_file_systems;
 use crate::state::known_apps;
 use crate::sys::dirs::Dirs;
 use crate::sys::{durable, fault, procfs};
@@ -99,26 +98,23 @@ pub fn leave(dirs: &Dirs) -> Result<Option<String>> {
 }
 
 fn sync(dirs: &Dirs, volumes: &[PathBuf]) -> Result<()> {
-    let mut synced = BTreeSet::new();
-    for path in volumes.iter().map(PathBuf::as_path).chain([dirs.root()]) {
-        // What is gone has nothing that could be taken over.
-        let Ok(found) = fs::metadata(path) else { continue };
-        if synced.insert(found.dev()) {
-            Flush::hold(path)?.finish()?;
-        }
-    }
-    Ok(())
+    // What is gone has nothing that could be taken over.
+    sync_file_systems(volumes.iter().map(PathBuf::as_path).chain([dirs.root()]).filter(|path| path.exists()))
 }
 
-/// What the shutdown of the boot before `now` wrote, if it did. A note that nobody looked at when `now` began is deleted:
-/// apps have run since.
+/// What the shutdown of the boot before `now` wrote, if it did.
 pub(super) fn before(dirs: &Dirs, now: &BootId) -> Option<Moment> {
     let note = read(dirs).ok()??;
-    if note.found_in.is_none() && note.synced.boot != *now {
-        forget(dirs).unwrap_or_else(|error| tracing::warn!("{error:#}"));
-        return None;
-    }
     (note.found_in.as_ref() == Some(now)).then_some(note.synced)
+}
+
+/// Deletes a note that nobody looked at when this boot began: apps have run since, and no later boot may believe it.
+pub(super) fn forget_unseen(dirs: &Dirs) -> Result<()> {
+    let now = Moment::now()?.boot;
+    match read(dirs) {
+        Ok(Some(note)) if note.found_in.is_none() && note.synced.boot != now => forget(dirs),
+        _ => Ok(()),
+    }
 }
 
 /// The volumes of which there are records.
@@ -206,8 +202,11 @@ mod tests {
     fn is_believed_only_once_this_boot_put_its_name_into_it() {
         for (found_in, expected) in [(None, Some("n")), (Some("n+1"), None)] {
             let place = Place::with(Some(&note("n", found_in)));
+            // A boot in which nobody looked before the apps started does not believe it either.
+            assert_eq!(place.believed(), None);
             for _ in 0..2 {
                 find(&place.dirs).unwrap();
+                forget_unseen(&place.dirs).unwrap();
                 assert_eq!(place.believed().as_deref(), expected);
             }
             assert_eq!(place.dirs.synced().exists(), expected.is_some());
@@ -219,6 +218,7 @@ mod tests {
     fn where_nobody_looked_before_the_apps_started_neither_this_boot_nor_the_next_believes_it() {
         let place = Place::with(Some(&note("n", None)));
         assert_eq!(place.believed(), None);
+        forget_unseen(&place.dirs).unwrap();
         find(&place.dirs).unwrap();
         assert_eq!(place.believed(), None);
     }

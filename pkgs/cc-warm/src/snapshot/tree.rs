@@ -1,9 +1,10 @@
 //! What copying, verifying and scrubbing have in common.
 
-use std::collections::VecDeque;
-use std::fs::File;
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,18 @@ impl Flush {
             .with_context(|| format!("what was written to `{}` did not reach the disk", self.path.display()))?;
         Ok(begin.elapsed())
     }
+}
+
+/// Lets the file systems of `paths` write back what they have, each once.
+pub(super) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let mut synced = BTreeSet::new();
+    for path in paths {
+        let device = fs::metadata(path).with_context(|| format!("cannot look at `{}`", path.display()))?.dev();
+        if synced.insert(device) {
+            Flush::hold(path)?.finish()?;
+        }
+    }
+    Ok(())
 }
 
 /// The kind of file system that `dir` is on, as records name it.
