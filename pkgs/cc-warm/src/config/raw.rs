@@ -1,10 +1,12 @@
 //! The configuration file as the NixOS module writes it (format 1). Unknown keys are refused: a mistyped one would
 //! silently mean the default.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod validate;
 
-use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -12,11 +14,7 @@ use super::duration::Span;
 use super::names::{AppName, Domain};
 use super::secret::SecretFile;
 use super::window::Window;
-use super::{
-    App, CommandProbe, Config, DeployerConfig, Health, Policy, Probe, Sink, Target, Tests, TlsMode, Update, Warm,
-    check, defaults,
-};
-use crate::gate::markers;
+use super::{CommandProbe, Policy, Probe, Sink, Target, TlsMode, Warm, defaults};
 use crate::recipe::version::Version;
 
 /// The newest format of the file that this program reads.
@@ -257,196 +255,6 @@ pub fn parse(text: &str) -> Result<Raw> {
 #[must_use]
 pub fn schema() -> schemars::Schema {
     schemars::schema_for!(Raw)
-}
-
-impl Raw {
-    /// Fills in defaults and refuses what cannot work, naming the app and the remedy.
-    pub fn validate(self) -> Result<Config> {
-        ensure!(self.state_dir.is_absolute(), "`stateDir` must be an absolute path");
-        ensure!(self.servers_dir.is_absolute(), "`serversDir` must be an absolute path");
-        ensure!(self.max_tests > 0, "`maxTests` must be at least 1");
-        if let Some(budget) = self.disk.budget {
-            ensure!(
-                budget > self.disk.reserve,
-                "`disk.budget` ({budget} bytes) must be larger than `disk.reserve` ({} bytes)",
-                self.disk.reserve
-            );
-        }
-        if let Some(file) = &self.registry.auth_file {
-            file.check("registry.authFile")?;
-        }
-        let mut apps = BTreeMap::new();
-        let mut domains: BTreeMap<Domain, AppName> = BTreeMap::new();
-        for (name, raw) in self.apps {
-            if let Some(other) = domains.insert(raw.domain.clone(), name.clone()) {
-                bail!("the apps `{other}` and `{name}` have one domain, `{}`: give each its own", raw.domain);
-            }
-            let app = raw
-                .validate(name.clone(), &self.servers_dir, self.registry.auth_file.as_ref())
-                .with_context(|| format!("app `{name}`"))?;
-            apps.insert(name, app);
-        }
-        check::after(&apps)?;
-        for app in apps.values() {
-            ensure!(
-                app.alerts.as_ref().is_none_or(|names| !names.is_empty()),
-                "app `{}`: `alerts` names none, so nobody would be told about it; leave it out for all",
-                app.name
-            );
-            for name in app.alerts.iter().flatten() {
-                ensure!(
-                    self.alerts.contains_key(name),
-                    "app `{}`: `alerts` names `{name}`, which is not declared",
-                    app.name
-                );
-            }
-        }
-        for (name, sink) in &self.alerts {
-            check::sink(sink).with_context(|| format!("alert `{name}`"))?;
-        }
-        let host = self.host.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
-        Ok(Config {
-            state_dir: self.state_dir,
-            servers_dir: self.servers_dir,
-            host,
-            apps,
-            alerts: self.alerts,
-            reminder: self.reminder,
-            reserve: self.disk.reserve,
-            budget: self.disk.budget,
-            registry_auth: self.registry.auth_file,
-            tests: Tests { zone: self.zone, tls: self.tls.mode, at_once: self.max_tests },
-            fetch_failures: self.fetch_failures.max(1),
-        })
-    }
-}
-
-impl RawApp {
-    fn validate(self, name: AppName, servers: &Path, logins: Option<&SecretFile>) -> Result<App> {
-        let recipe = check::recipe_name(&self.recipe)?;
-        for key in self.env.keys() {
-            ensure!(
-                !key.is_empty()
-                    && key.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
-                    && !key.as_bytes()[0].is_ascii_digit(),
-                "`env`: `{key}` is not the name of a variable"
-            );
-        }
-        for file in &self.environment_files {
-            file.check("environmentFiles")?;
-        }
-        ensure!(self.snapshot.full_every > 0, "`snapshot.fullEvery` must be at least 1");
-        let health = self.health.validate()?;
-        ensure!(
-            !self.stateful || self.warm == Warm::Data || !health.probes.is_empty(),
-            "a stateful app needs a probe (`health.probes`): nothing else tells a good update from a bad one"
-        );
-        Ok(App {
-            name,
-            recipe,
-            remote: self.recipe,
-            domain: self.domain,
-            warm: self.warm,
-            stateful: self.stateful,
-            ensure: self.ensure,
-            deployer: match self.deployer {
-                RawDeployer::Process { user } => DeployerConfig::Process { user },
-                RawDeployer::Abra { server, stack } => {
-                    check::file_name(&server).context("`deployer.abra.server`")?;
-                    if let Some(stack) = &stack {
-                        check::file_name(stack).context("`deployer.abra.stack`")?;
-                    }
-                    let (servers_dir, registry_auth) = (servers.to_owned(), logins.cloned());
-                    DeployerConfig::Abra { server, stack, servers_dir, registry_auth }
-                }
-            },
-            env: self.env,
-            environment_files: self.environment_files,
-            after: self.after,
-            alerts: self.alerts,
-            health,
-            update: self.update.validate()?,
-            full_every: self.snapshot.full_every,
-        })
-    }
-}
-
-impl RawHealth {
-    fn validate(self) -> Result<Health> {
-        ensure!(self.successes > 0, "`health.successes` must be at least 1");
-        ensure!(
-            self.soak < self.deadline,
-            "`health.soak` ({}) must be shorter than `health.deadline` ({})",
-            self.soak,
-            self.deadline
-        );
-        ensure!(
-            self.interval.duration().saturating_mul(self.successes).saturating_add(self.soak.duration())
-                < self.deadline.duration(),
-            "`health.successes` ({}) times `health.interval` ({}) and `health.soak` ({}) leave nothing of `health.deadline` ({})",
-            self.successes,
-            self.interval,
-            self.soak,
-            self.deadline
-        );
-        for probe in &self.probes {
-            match probe {
-                Probe::Http(http) => {
-                    ensure!(
-                        http.url.starts_with("http://") || http.url.starts_with("https://"),
-                        "`health.probes`: `{}` must begin with http:// or https://",
-                        http.url
-                    );
-                    for pattern in http.body.iter().chain(http.headers.values()) {
-                        check::regex(pattern).context("`health.probes`")?;
-                    }
-                }
-                Probe::Command(command) => check::argv(&command.argv).context("`health.probes`")?,
-            }
-        }
-        if let Some(command) = &self.continuity {
-            check::argv(&command.argv).context("`health.continuity`")?;
-        }
-        Ok(Health {
-            probes: self.probes,
-            successes: self.successes,
-            interval: self.interval,
-            soak: self.soak,
-            deadline: self.deadline,
-            continuity: self.continuity,
-        })
-    }
-}
-
-impl RawUpdate {
-    fn validate(self) -> Result<Update> {
-        let markers = match self.markers {
-            None => markers::DEFAULT.iter().map(|&marker| marker.to_owned()).collect(),
-            Some(own) => {
-                check::markers(&own).context("`update.markers`")?;
-                own
-            }
-        };
-        if let Some(pin) = &self.pin {
-            ensure!(!self.ignore.contains(pin), "`update.pin` and `update.ignore` both name {pin}");
-        }
-        ensure!(
-            !self.windows.iter().any(Window::is_empty),
-            "`update.windows`: a window that is never open; for \"always\", leave the list empty"
-        );
-        Ok(Update {
-            policy: self.policy,
-            to: self.to,
-            pin: self.pin,
-            ignore: self.ignore,
-            min_age: self.min_age,
-            markers,
-            windows: self.windows,
-            unmanaged: self.unmanaged,
-            keep_failed: self.keep_failed,
-            keep_previous: self.keep_previous,
-        })
-    }
 }
 
 impl Default for RawHealth {
