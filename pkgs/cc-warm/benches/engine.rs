@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use cc_warm::snapshot::catalog::Catalog;
+use cc_warm::snapshot::flush::Flush;
 use cc_warm::snapshot::predecessor::Predecessor;
 use cc_warm::snapshot::restore::{Restore, restore};
 use cc_warm::snapshot::scrub::{Scrub, complete};
 use cc_warm::snapshot::take::{Take, take};
-use cc_warm::snapshot::tree::Flush;
 use cc_warm::snapshot::verify::{Check, verify};
 use cc_warm::sys::signals::Interrupt;
 use clap::{Args, Parser, Subcommand};
@@ -107,6 +107,7 @@ fn taken(args: &TakeArgs) -> Result<Value> {
     let order = Take {
         source: &args.source,
         target: &args.target,
+        flush: &flush,
         catalog: &catalog,
         predecessor,
         running: args.running,
@@ -117,7 +118,14 @@ fn taken(args: &TakeArgs) -> Result<Value> {
     let copy = begin.elapsed();
     if !args.running {
         let flags = copied.lessened == 0;
-        let check = Check { copy: &args.target, catalog: &catalog, source: Some(&args.source), flags, record: None };
+        let check = Check {
+            copy: &args.target,
+            catalog: &catalog,
+            source: Some(&args.source),
+            flush: Some(&flush),
+            flags,
+            record: None,
+        };
         verify(&check, &(), &never)?;
     }
     let verified = begin.elapsed();
@@ -138,6 +146,7 @@ fn restored(args: &RestoreArgs) -> Result<Value> {
         source: &args.source,
         catalog: &catalog,
         target: &args.target,
+        flush: &flush,
         live,
         digest: args.digest,
         reflink: !args.no_reflink,
@@ -145,7 +154,11 @@ fn restored(args: &RestoreArgs) -> Result<Value> {
     let copied = restore(&order, &(), &never)?;
     let copy = begin.elapsed();
     let flags = copied.lessened == 0;
-    verify(&Check { copy: &args.target, catalog: &catalog, source: None, flags, record: None }, &(), &never)?;
+    verify(
+        &Check { copy: &args.target, catalog: &catalog, source: None, flush: Some(&flush), flags, record: None },
+        &(),
+        &never,
+    )?;
     let verified = begin.elapsed();
     flush.finish()?;
     Ok(told(copy, verified, begin.elapsed(), copied.taken_over, copied.reflinked))

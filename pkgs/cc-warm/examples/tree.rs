@@ -27,11 +27,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use cc_warm::snapshot::catalog::Catalog;
+use cc_warm::snapshot::flush::Flush;
 use cc_warm::snapshot::predecessor::Predecessor;
 use cc_warm::snapshot::restore::{Restore, restore};
 use cc_warm::snapshot::scrub::{Scrub, complete, scrub};
 use cc_warm::snapshot::take::{Take, take};
-use cc_warm::snapshot::tree::{Copied, Flush};
+use cc_warm::snapshot::tree::Copied;
 use cc_warm::snapshot::verify::{Check, verify};
 use cc_warm::sys::signals::Interrupt;
 use serde_json::{Value, json};
@@ -100,13 +101,15 @@ fn take_tree(arguments: &mut Arguments) -> Result<Value> {
     let [source, target, path] = arguments.all()?;
     let catalog = catalog(&path);
     let predecessor = old.as_ref().map(|(tree, catalog)| Predecessor { tree, catalog, shutdown: None });
-    let order = Take { source: &source, target: &target, catalog: &catalog, predecessor, running, digest, reflink };
-    finish(&target, check, sync, |interrupt| {
+    finish(&target, check, sync, |interrupt, flush| {
+        let order =
+            Take { source: &source, target: &target, flush, catalog: &catalog, predecessor, running, digest, reflink };
         let copied = take(&order, &(), interrupt)?;
         let check = Check {
             copy: &target,
             catalog: &catalog,
             source: Some(&source),
+            flush: None,
             flags: copied.lessened == 0,
             record: None,
         };
@@ -121,10 +124,17 @@ fn restore_tree(arguments: &mut Arguments) -> Result<Value> {
     let [source, path, target] = arguments.all()?;
     let catalog = catalog(&path);
     let live = live.as_ref().map(|(tree, catalog)| Predecessor { tree, catalog, shutdown: None });
-    let order = Restore { source: &source, catalog: &catalog, target: &target, live, digest, reflink };
-    finish(&target, check, sync, |interrupt| {
+    finish(&target, check, sync, |interrupt, flush| {
+        let order = Restore { source: &source, catalog: &catalog, target: &target, flush, live, digest, reflink };
         let copied = restore(&order, &(), interrupt)?;
-        let check = Check { copy: &target, catalog: &catalog, source: None, flags: copied.lessened == 0, record: None };
+        let check = Check {
+            copy: &target,
+            catalog: &catalog,
+            source: None,
+            flush: None,
+            flags: copied.lessened == 0,
+            record: None,
+        };
         Ok((copied, check))
     })
 }
@@ -133,14 +143,15 @@ fn finish<'a>(
     target: &Path,
     check: bool,
     sync: bool,
-    copy: impl FnOnce(&Interrupt) -> Result<(Copied, Check<'a>)>,
+    copy: impl FnOnce(&Interrupt, &Flush) -> Result<(Copied, Check<'a>)>,
 ) -> Result<Value> {
     let interrupt = Interrupt::on_signals()?;
     let begin = Instant::now();
     let flush = Flush::hold(target.parent().filter(|up| !up.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
-    let (copied, order) = copy(&interrupt)?;
+    let (copied, order) = copy(&interrupt, &flush)?;
     let copying = begin.elapsed();
     if check {
+        let order = Check { flush: Some(&flush), ..order };
         verify(&order, &(), &interrupt)?;
     }
     let verifying = begin.elapsed().saturating_sub(copying);
@@ -171,8 +182,14 @@ fn verify_tree(arguments: &mut Arguments) -> Result<Value> {
     let [copy, path] = arguments.all()?;
     let catalog = catalog(&path);
     let begin = Instant::now();
-    let check =
-        Check { copy: &copy, catalog: &catalog, source: source.as_deref(), flags: true, record: record.as_ref() };
+    let check = Check {
+        copy: &copy,
+        catalog: &catalog,
+        source: source.as_deref(),
+        flush: None,
+        flags: true,
+        record: record.as_ref(),
+    };
     let entries = verify(&check, &(), &Interrupt::on_signals()?)?;
     Ok(json!({"seconds": begin.elapsed().as_secs_f64(), "entries": entries, "most_memory_kib": most_memory()?}))
 }

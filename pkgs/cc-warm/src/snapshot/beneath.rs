@@ -255,7 +255,7 @@ impl Root {
 
     /// Opens the folder `name` in `dir`.
     pub fn open_dir(&self, dir: &Dir, name: &[u8]) -> io::Result<(Dir, Stat)> {
-        let fd = self.openat2(dir, single(name)?, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let fd = self.open_to_read(dir, single(name)?, OFlags::DIRECTORY)?;
         self.checked_dir(fd, name)
     }
 
@@ -265,7 +265,7 @@ impl Root {
         let mut path: Vec<u8> = Vec::with_capacity(PATH_CAP);
         for name in names {
             if path.len() + name.len() + 1 > PATH_CAP {
-                let fd = self.openat2(at.as_ref().unwrap_or(dir), &path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+                let fd = self.open_to_read(at.as_ref().unwrap_or(dir), &path, OFlags::DIRECTORY)?;
                 at = Some(self.checked_dir(fd, &path)?.0);
                 path.clear();
             }
@@ -277,7 +277,7 @@ impl Root {
         if path.is_empty() {
             path.push(b'.');
         }
-        let fd = self.openat2(at.as_ref().unwrap_or(dir), &path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let fd = self.open_to_read(at.as_ref().unwrap_or(dir), &path, OFlags::DIRECTORY)?;
         self.checked_dir(fd, &path)
     }
 
@@ -293,12 +293,7 @@ impl Root {
     /// [`Root::open_file`] where a fresh `stat_at`, or the listing of a tree that nobody writes to, said that `name` is a
     /// regular file.
     pub(super) fn open_known_file(&self, dir: &Dir, name: &[u8]) -> io::Result<(OwnedFd, Stat)> {
-        let flags = OFlags::RDONLY | OFlags::NOCTTY;
-        // Without NOATIME (not our file) a read would only move the time of access.
-        let fd = match self.openat2(dir, single(name)?, flags | OFlags::NOATIME) {
-            Err(e) if e.raw_os_error() == Some(Errno::PERM.raw_os_error()) => self.openat2(dir, name, flags)?,
-            other => other?,
-        };
+        let fd = self.open_to_read(dir, single(name)?, OFlags::NOCTTY)?;
         let stat = Stat::of(&fd)?;
         self.same_mount(&stat, name)?;
         self.must_be_regular(&stat, name)?;
@@ -326,6 +321,17 @@ impl Root {
         let stat = Stat::of(&fd)?;
         self.same_mount(&stat, name)?;
         Ok((fd, stat))
+    }
+
+    /// Opens what is going to be read, so that this does not show in its time of access: it is not ours to move, and each
+    /// that moves is written to the disk.
+    fn open_to_read(&self, dir: &Dir, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | flags;
+        match self.openat2(dir, path, flags | OFlags::NOATIME) {
+            // What is somebody else's may only be opened so by root.
+            Err(e) if e.raw_os_error() == Some(Errno::PERM.raw_os_error()) => self.openat2(dir, path, flags),
+            other => other,
+        }
     }
 
     #[expect(clippy::unused_self, reason = "reads as one family")]

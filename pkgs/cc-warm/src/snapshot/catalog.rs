@@ -171,11 +171,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens it, digests along if there are any, and checks the checksums: what it hands out is what was written.
-    pub fn open(catalog: &Catalog) -> Result<Self> {
+    /// Opens the entries, and checks their checksum: what it hands out is what was written.
+    pub fn of_entries(catalog: &Catalog) -> Result<Self> {
         let (header, entries) = checked::<Header>(&catalog.entries, |header| &header.sum)?;
-        let mut reader =
-            Self { header, path: catalog.entries.clone(), entries, digests: None, missing: 0, line: Vec::new() };
+        Ok(Self { header, path: catalog.entries.clone(), entries, digests: None, missing: 0, line: Vec::new() })
+    }
+
+    /// As [`Reader::of_entries`], with the digests, if there are any.
+    pub fn open(catalog: &Catalog) -> Result<Self> {
+        let mut reader = Self::of_entries(catalog)?;
         if catalog.digests.try_exists().with_context(|| format!("cannot read `{}`", catalog.digests.display()))? {
             let (header, digests) = checked::<DigestHeader>(&catalog.digests, |header| &header.sum)?;
             ensure!(

@@ -13,6 +13,7 @@ use serde_json::Map;
 
 use super::catalog::{Catalog, Reader};
 use super::exchange::{self, Exchange};
+use super::flush::{Flush, sync_file_systems};
 use super::garbage::STAGING;
 use super::generations::Generations;
 use super::measure::Totals;
@@ -25,7 +26,6 @@ use super::restore::{self, Restore};
 use super::store::{Store, helper};
 use super::synced;
 use super::take::{self, Changed, Take};
-use super::tree::{Flush, sync_file_systems};
 use super::verify::{self, Check};
 use crate::sys::signals::Interrupt;
 use crate::sys::{durable, fault, procfs, random};
@@ -156,13 +156,14 @@ impl Store {
         synced::forget_unseen(&self.dirs)?;
         let base = self.base();
         let path = self.dir.join(format!("{STAGING}{}", random::id()?));
-        let folder = Folder::of(path);
+        let folder = Folder::of(path.clone());
         folder.make()?;
+        let flush = Flush::hold(&path)?;
         let told = Told::begin(work.reporter, "copying while it runs", total);
         for volume in volumes {
             told.next();
             let known = base.as_ref().and_then(|base| self.known(base, &volume.name));
-            self.copy(volume, &folder, known.as_ref(), true, &told, work.interrupt)?;
+            self.copy(volume, (&folder, &flush), known.as_ref(), true, &told, work.interrupt)?;
         }
         fault::point("snapshot.stage.copied")?;
         let since_full = base.map_or(0, |base| base.since_full.saturating_add(1));
@@ -188,7 +189,7 @@ impl Store {
                 (None, Some(base)) => self.known(base, &volume.name),
                 (None, None) => None,
             };
-            copies.push(self.copy(volume, &folder, known.as_ref(), false, &told, work.interrupt)?);
+            copies.push(self.copy(volume, (&folder, &flush), known.as_ref(), false, &told, work.interrupt)?);
         }
         drop(told);
         spent.copy = since.elapsed();
@@ -202,6 +203,7 @@ impl Store {
                 copy: &folder.tree(&volume.name),
                 catalog: &catalog,
                 source: Some(&volume.data()),
+                flush: Some(&flush),
                 flags: copy.lessened == 0,
                 record: None,
             };
@@ -276,7 +278,7 @@ impl Store {
     fn copy(
         &self,
         volume: &Volume,
-        folder: &Folder,
+        (folder, flush): (&Folder, &Flush),
         known: Option<&Known>,
         running: bool,
         told: &Told<'_>,
@@ -286,6 +288,7 @@ impl Store {
         let order = Take {
             source: &volume.data(),
             target: &folder.tree(&volume.name),
+            flush,
             catalog: &folder.catalog(&volume.name),
             predecessor: known.map(Known::predecessor),
             running,
@@ -337,8 +340,15 @@ impl Store {
         let flush = Flush::hold(&folder)?;
         fault::point("snapshot.build.begun")?;
         let target = folder.join(DATA);
-        let order =
-            Restore { source: &source, catalog: &catalog, target: &target, live: None, digest: true, reflink: true };
+        let order = Restore {
+            source: &source,
+            catalog: &catalog,
+            target: &target,
+            flush: &flush,
+            live: None,
+            digest: true,
+            reflink: true,
+        };
         let restored = restore::restore(&order, told, interrupt).with_context(problem)?;
         fault::point("snapshot.build.copied")?;
         // The record of what is going to be live is only of use to the next snapshot: it is never needed.
@@ -348,6 +358,7 @@ impl Store {
             copy: &target,
             catalog: &catalog,
             source: None,
+            flush: Some(&flush),
             flags: copy.lessened == 0 && restored.lessened == 0,
             record: recordable.is_ok().then_some(&record),
         };

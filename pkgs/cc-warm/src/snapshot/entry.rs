@@ -250,7 +250,11 @@ pub fn hex(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// The `N` bytes that `digits` write.
 pub fn unhex<const N: usize>(digits: &[u8]) -> Result<[u8; N]> {
-    let value = |digit: u8| DIGITS.iter().position(|&d| d == digit).and_then(|v| u8::try_from(v).ok());
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
     let mut bytes = [0; N];
     if digits.len() != 2 * N {
         bail!("there must be {} hexadecimal digits", 2 * N);

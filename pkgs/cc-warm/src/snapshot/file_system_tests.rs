@@ -99,6 +99,7 @@ fn copies_to_another_file_system_where_neither_reflink_nor_link_can_be() {
     let order = Take {
         source: &source,
         target: &target,
+        flush: &store.flush(),
         catalog: &catalog,
         predecessor: None,
         running: false,

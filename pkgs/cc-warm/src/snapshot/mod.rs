@@ -10,12 +10,12 @@ mod copies;
 mod crew;
 mod data;
 pub mod descent;
-mod early;
 pub mod entry;
 mod exchange;
 #[cfg(test)]
 mod file_system_tests;
 pub mod flags;
+pub mod flush;
 mod garbage;
 mod generations;
 mod links;

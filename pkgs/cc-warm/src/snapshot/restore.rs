@@ -12,8 +12,8 @@ use super::catalog::{Catalog, Digest, Event, Reader};
 use super::crew::{self, Crew, Lead};
 use super::data;
 use super::descent::Descent;
-use super::early::Early;
 use super::entry::Entry;
+use super::flush::{Flush, Pace};
 use super::links::{Linked, Node};
 use super::make::{Finish, Folder, Kit, Maker, count};
 use super::meter::{Meter, Progress};
@@ -35,6 +35,8 @@ pub struct Restore<'a> {
     pub catalog: &'a Catalog,
     /// The new tree; made here, must not be there.
     pub target: &'a Path,
+    /// Writes the new tree back while it is made.
+    pub flush: &'a Flush,
     /// The live tree, only where it is not kept: what of it is as it was recorded gets a second name in the new one.
     pub live: Option<Predecessor<'a>>,
     /// Whether content is held against its digests, where there are any.
@@ -64,7 +66,7 @@ struct Batch {
     items: Vec<Item>,
 }
 
-/// Builds it. The new tree is neither verified nor durable yet: see [`super::verify`] and [`super::tree::Flush`].
+/// Builds it. The new tree is neither verified nor durable yet: see [`super::verify`] and [`super::flush::Flush`].
 pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Copied> {
     let source = Root::open(order.source).with_context(|| format!("cannot open `{}`", order.source.display()))?;
     let reader = Reader::open(order.catalog)?;
@@ -77,12 +79,12 @@ pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interru
     let maker = Maker::new(source, target, order.reflink, Arc::clone(&meter))?;
     let shared = Shared { maker, live, digest: order.digest };
     let mut buffers = xattrs::Buffers::default();
-    let mut early = Early::start(shared.maker.target.dir());
+    let mut pace = Pace::of(order.flush);
     crew::run(
         threads(),
         |batch: Batch, kit: &mut Kit, crew| shared.batch(batch, kit, crew),
         |finish: Option<Finish>| {
-            early.reached(meter.read());
+            pace.reached(meter.read());
             match finish {
                 Some(finish) => shared.maker.finish_folder(&finish, &mut buffers),
                 None => Ok(()),
@@ -95,7 +97,6 @@ pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interru
         },
         |lead| Walk::new(&shared, live_reader)?.run(reader, lead),
     )?;
-    drop(early);
     shared.maker.finish()?;
     let (entries, bytes) = meter.read();
     progress.done(entries, bytes);

@@ -12,10 +12,10 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::flush::sync_file_systems;
 use super::moment::{BootId, Moment};
 use super::record::{FORMAT, must_be_readable};
 use super::store::{Store, helper};
-use super::tree::sync_file_systems;
 use crate::state::known_apps;
 use crate::sys::dirs::Dirs;
 use crate::sys::{durable, fault, procfs};

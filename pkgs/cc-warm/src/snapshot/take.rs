@@ -12,8 +12,8 @@ use super::beneath::Root;
 use super::catalog::{Catalog, Digest, LEAVE, Lines, Reader};
 use super::crew::{self, Lead};
 use super::descent::Descent;
-use super::early::Early;
 use super::entry::Entry;
+use super::flush::{Flush, Pace};
 use super::links::Node;
 use super::make::{Finish, Folder, Kit, Maker};
 use super::meter::{Meter, Progress};
@@ -35,6 +35,8 @@ pub struct Take<'a> {
     pub source: &'a Path,
     /// The copy; made here, must not be there.
     pub target: &'a Path,
+    /// Writes the copy back while it is made.
+    pub flush: &'a Flush,
     /// Where what is known of the tree is written; must not be there. Digests only if asked for.
     pub catalog: &'a Catalog,
     /// What it may take over from.
@@ -57,7 +59,7 @@ pub struct Changed {
     pub what: &'static str,
 }
 
-/// Takes it. The copy is neither verified nor durable yet: see [`super::verify`] and [`super::tree::Flush`].
+/// Takes it. The copy is neither verified nor durable yet: see [`super::verify`] and [`super::flush::Flush`].
 pub fn take(order: &Take<'_>, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Copied> {
     let source = Root::open(order.source).with_context(|| format!("cannot open `{}`", order.source.display()))?;
     let kind = file_system(source.dir())?;
@@ -80,12 +82,12 @@ pub fn take(order: &Take<'_>, progress: &dyn Progress, interrupt: &Interrupt) ->
     let mut digests = if order.digest { Some(Lines::create(&order.catalog.digests)?) } else { None };
     let (mut total, mut missing) = (0, 0);
     let mut buffers = xattrs::Buffers::default();
-    let mut early = Early::start(shared.maker.target.dir());
+    let mut pace = Pace::of(order.flush);
     crew::run(
         threads(),
         |batch: Batch, kit: &mut Kit, crew| shared.batch(&batch, kit, crew),
         |piece: Piece| {
-            early.reached(meter.read());
+            pace.reached(meter.read());
             total += piece.count;
             missing += piece.missing;
             entries.write(&piece.entries)?;
@@ -104,7 +106,6 @@ pub fn take(order: &Take<'_>, progress: &dyn Progress, interrupt: &Interrupt) ->
         },
         |lead| Walk::new(&shared, reader)?.run(lead),
     )?;
-    drop(early);
     shared.maker.finish()?;
     let header = entries.finish_entries(began, order.running, &kind, total)?;
     if let Some(digests) = digests {

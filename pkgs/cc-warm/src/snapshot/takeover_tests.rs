@@ -165,7 +165,7 @@ fn a_restore_that_keeps_nothing_moves_over_what_did_not_change() {
     fs::rename(place.path("new"), &source).unwrap();
     let_time_pass();
     let (copy, record) = (place.source(), place.catalog("record"));
-    let check = Check { copy: &copy, catalog: &catalog, source: None, flags: true, record: Some(&record) };
+    let check = Check { copy: &copy, catalog: &catalog, source: None, flush: None, flags: true, record: Some(&record) };
     verify(&check, &(), &Interrupt::never()).unwrap();
     let tree = place.path("one");
     let copied = place.take_from("two", Predecessor { tree: &tree, catalog: &record, shutdown: None }).unwrap();

@@ -14,6 +14,7 @@ use rustix::fs::{
 };
 
 use super::catalog::Catalog;
+use super::flush::Flush;
 use super::predecessor::Predecessor;
 use super::restore::{Restore, restore};
 use super::take::{Take, take};
@@ -127,6 +128,11 @@ impl Place {
         place
     }
 
+    /// The file system that all of it lies on.
+    pub(crate) fn flush(&self) -> Flush {
+        Flush::hold(&self.dir).unwrap()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -163,9 +169,11 @@ impl Place {
         change: impl FnOnce(&mut Take<'_>),
     ) -> anyhow::Result<Copied> {
         let (source, target, catalog) = (self.source(), self.path(name), self.catalog(name));
+        let flush = self.flush();
         let mut order = Take {
             source: &source,
             target: &target,
+            flush: &flush,
             catalog: &catalog,
             predecessor,
             running: false,
@@ -186,7 +194,8 @@ impl Place {
     /// Verifies the copy called `name` against the source.
     pub(crate) fn verify(&self, name: &str) -> anyhow::Result<u64> {
         let (source, copy, catalog) = (self.source(), self.path(name), self.catalog(name));
-        let check = Check { copy: &copy, catalog: &catalog, source: Some(&source), flags: true, record: None };
+        let check =
+            Check { copy: &copy, catalog: &catalog, source: Some(&source), flush: None, flags: true, record: None };
         verify(&check, &(), &Interrupt::never())
     }
 
@@ -209,11 +218,19 @@ impl Place {
         change: impl FnOnce(&mut Restore<'_>),
     ) -> anyhow::Result<Copied> {
         let (source, catalog, target) = (self.path(name), self.catalog(name), self.path(target));
-        let mut order =
-            Restore { source: &source, catalog: &catalog, target: &target, live, digest: true, reflink: true };
+        let flush = self.flush();
+        let mut order = Restore {
+            source: &source,
+            catalog: &catalog,
+            target: &target,
+            flush: &flush,
+            live,
+            digest: true,
+            reflink: true,
+        };
         change(&mut order);
         let copied = restore(&order, &(), &Interrupt::never())?;
-        let check = Check { copy: &target, catalog: &catalog, source: None, flags: true, record: None };
+        let check = Check { copy: &target, catalog: &catalog, source: None, flush: None, flags: true, record: None };
         verify(&check, &(), &Interrupt::never())?;
         Ok(copied)
     }

@@ -1,12 +1,9 @@
 //! What copying, verifying and scrubbing have in common.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::fs::{self, File};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::fs::{FileType, Gid, Mode, Uid, fchmod, fchown, fstatfs, mkdirat};
@@ -41,43 +38,6 @@ pub struct Copied {
     pub takeover: Takeover,
     /// The catalog's checksum.
     pub sum: String,
-}
-
-/// A file system that is going to be written to. Opened before the first byte, so that an error of the disk from then
-/// on is told to it: the kernel tells each descriptor once, and what could not be written is gone.
-#[derive(Debug)]
-pub struct Flush {
-    file: File,
-    path: PathBuf,
-}
-
-impl Flush {
-    /// The one that the folder `path` is on.
-    pub fn hold(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("cannot open `{}`", path.display()))?;
-        Ok(Self { file, path: path.to_owned() })
-    }
-
-    /// Waits until all is durable that was written since; how long that took. After an error, what was written since
-    /// must be thrown away: asked again, the kernel would say that all is well.
-    pub fn finish(self) -> Result<Duration> {
-        let begin = Instant::now();
-        rustix::fs::syncfs(&self.file)
-            .with_context(|| format!("what was written to `{}` did not reach the disk", self.path.display()))?;
-        Ok(begin.elapsed())
-    }
-}
-
-/// Lets the file systems of `paths` write back what they have, each once.
-pub(super) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-    let mut synced = BTreeSet::new();
-    for path in paths {
-        let device = fs::metadata(path).with_context(|| format!("cannot look at `{}`", path.display()))?.dev();
-        if synced.insert(device) {
-            Flush::hold(path)?.finish()?;
-        }
-    }
-    Ok(())
 }
 
 /// The kind of file system that `dir` is on, as records name it.

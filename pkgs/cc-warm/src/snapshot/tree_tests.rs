@@ -35,6 +35,29 @@ proptest! {
 }
 
 #[test]
+fn reading_a_tree_does_not_move_its_times_of_access() {
+    let place = Place::new();
+    for path in ["file", "folder/file", "folder/deeper/file"] {
+        place.file(path, "content");
+    }
+    // So long ago that every usual mount would move them.
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    let times = fs::FileTimes::new().set_accessed(long_ago);
+    let paths = ["", "file", "folder", "folder/file", "folder/deeper", "folder/deeper/file"];
+    for path in paths {
+        File::open(place.source().join(path)).unwrap().set_times(times).unwrap();
+    }
+    place.take("copy");
+    place.restore_as("copy", "new", |_| {}).unwrap();
+    for tree in ["source", "copy", "new"] {
+        for path in paths {
+            let accessed = fs::metadata(place.path(tree).join(path)).unwrap().accessed().unwrap();
+            assert_eq!(accessed, long_ago, "`{path}` of the {tree}");
+        }
+    }
+}
+
+#[test]
 fn keeps_holes_and_large_files_whole() {
     let place = Place::new();
     let file = File::create(place.source().join("sparse")).unwrap();

@@ -11,8 +11,8 @@ use rustix::fs::{FileType, readlinkat};
 use super::beneath::{Dir, Root, Stat};
 use super::catalog::{Catalog, Digest, Header, Lines, Reader};
 use super::crew;
-use super::early::Early;
 use super::entry::Entry;
+use super::flush::Flush;
 use super::links::Node;
 use super::make::Kit;
 use super::meter::{Meter, Progress};
@@ -34,6 +34,8 @@ pub struct Check<'a> {
     pub catalog: &'a Catalog,
     /// The live tree that the catalog was made of, if it must still be as it was.
     pub source: Option<&'a Path>,
+    /// Where the copy was just made: it is written back meanwhile. This only reads, and what it reads is in memory.
+    pub flush: Option<&'a Flush>,
     /// Whether flags and projects count. Not where [`super::tree::Copied::lessened`] says that the file system cannot
     /// have them.
     pub flags: bool,
@@ -65,7 +67,10 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
     let open = |path: &Path| Root::open(path).with_context(|| format!("cannot open `{}`", path.display()));
     let copy = open(check.copy)?;
     let source = check.source.map(open).transpose()?;
-    let reader = Reader::open(check.catalog)?;
+    let reader = match check.record {
+        Some(_) => Reader::open(check.catalog)?,
+        None => Reader::of_entries(check.catalog)?,
+    };
     let kind = file_system(copy.dir())?;
     let began = Moment::now()?;
     let meter = Meter::new(interrupt, None);
@@ -82,13 +87,14 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
         None => None,
     };
     let mut total = 0;
-    // A copy that was just made is written back meanwhile: this only reads, and what it reads is in memory.
-    let early = shared.source.as_ref().map(|_| Early::start(shared.copy.dir()));
-    early.iter().for_each(Early::now);
+    let mut write_back = check.flush;
     crew::run(
         threads(),
         |batch: Batch, kit: &mut Kit, _| shared.batch(batch, kit, &meter),
         |piece: Piece| {
+            if write_back.is_some_and(Flush::begin) {
+                write_back = None;
+            }
             total += piece.count;
             match &mut record {
                 Some(record) => record.add(&piece),
@@ -102,7 +108,6 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
         },
         |lead| Walk::new(&shared, check.catalog)?.run(reader, &meter, lead),
     )?;
-    drop(early);
     if let Some(record) = record {
         record.finish(began, &kind)?;
     }

@@ -13,6 +13,8 @@ use crate::sys::raw::listxattrat;
 
 /// The most that the kernel gives of a list or a value.
 const MOST: usize = 64 << 10;
+/// As much as the names of what an entry usually has.
+const FEW: usize = 256;
 
 /// A way to one entry.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,14 @@ impl<'a> Way<'a> {
     }
 
     fn list(&self, list: &mut [u8]) -> rustix::io::Result<usize> {
+        // The kernel makes room for as much as it is offered, each time, and most entries have none.
+        match self.list_into(&mut list[..FEW]) {
+            Err(Errno::RANGE) => self.list_into(list),
+            other => other,
+        }
+    }
+
+    fn list_into(&self, list: &mut [u8]) -> rustix::io::Result<usize> {
         match self {
             Self::Open(fd) => flistxattr(fd, list),
             Self::Named(dir, name) => list_at(dir, name, list),

@@ -1,0 +1,114 @@
+//! Making what was written durable: one `syncfs` at the end, and others meanwhile, so that little is left for it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// Bytes or entries after which it is time to write back: enough for the file system to write them in long runs, and so
+/// little that not much is left when the copy is complete.
+const BYTES: u64 = 128 << 20;
+const ENTRIES: u64 = 4 << 10;
+
+/// A file system that is going to be written to. Opened before the first byte, so that an error of the disk from then
+/// on is told to it: the kernel tells each descriptor once, and what could not be written is gone.
+#[derive(Debug)]
+pub struct Flush {
+    file: File,
+    path: PathBuf,
+    early: OnceLock<Option<Early>>,
+}
+
+impl Flush {
+    /// The one that the folder `path` is on.
+    pub fn hold(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot open `{}`", path.display()))?;
+        Ok(Self { file, path: path.to_owned(), early: OnceLock::new() })
+    }
+
+    /// Waits until all is durable that was written since; how long that took. After an error, what was written since
+    /// must be thrown away: asked again, the kernel would say that all is well.
+    pub fn finish(self) -> Result<Duration> {
+        let begin = Instant::now();
+        rustix::fs::syncfs(&self.file)
+            .with_context(|| format!("what was written to `{}` did not reach the disk", self.path.display()))?;
+        Ok(begin.elapsed())
+    }
+
+    /// Begins to write back, on another thread. `false` where it is not over with the last time.
+    pub(super) fn begin(&self) -> bool {
+        let early = self.early.get_or_init(|| Early::start(&self.path));
+        early.as_ref().is_none_or(|early| early.due.as_ref().is_some_and(|due| due.try_send(()).is_ok()))
+    }
+}
+
+/// A thread that syncs a file system when it is told to. What it is told of errors is of no interest: its descriptor is
+/// its own, so [`Flush::finish`] is told as well.
+#[derive(Debug)]
+struct Early {
+    due: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Early {
+    /// `None` where there cannot be one: then all is written at the end.
+    fn start(path: &Path) -> Option<Self> {
+        let (due, wanted) = sync_channel(0);
+        let own = File::open(path).ok()?;
+        let sync = move || {
+            while wanted.recv().is_ok() {
+                let _ = rustix::fs::syncfs(&own);
+            }
+        };
+        let thread = std::thread::Builder::new().name("write-back".to_owned()).spawn(sync).ok()?;
+        Some(Self { due: Some(due), thread: Some(thread) })
+    }
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        self.due = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Says when it is time to write back.
+#[derive(Debug)]
+pub(super) struct Pace<'a> {
+    flush: &'a Flush,
+    last: (u64, u64),
+}
+
+impl<'a> Pace<'a> {
+    /// For a copy that begins now.
+    pub(super) fn of(flush: &'a Flush) -> Self {
+        Self { flush, last: (0, 0) }
+    }
+
+    /// Told how far the copy is, in entries and bytes; it is written back when enough came together.
+    pub(super) fn reached(&mut self, (entries, bytes): (u64, u64)) {
+        if (bytes - self.last.1 >= BYTES || entries - self.last.0 >= ENTRIES) && self.flush.begin() {
+            self.last = (entries, bytes);
+        }
+    }
+}
+
+/// Lets the file systems of `paths` write back what they have, each once.
+pub(super) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let mut synced = BTreeSet::new();
+    for path in paths {
+        let device = fs::metadata(path).with_context(|| format!("cannot look at `{}`", path.display()))?.dev();
+        if synced.insert(device) {
+            Flush::hold(path)?.finish()?;
+        }
+    }
+    Ok(())
+}
