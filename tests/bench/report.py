@@ -85,11 +85,13 @@ def memory(results):
 def conditions(results):
     """How quiet the machine was: other work makes everything slower, and not by equal parts."""
     parts = [part for kind in ("ext4", "xfs", "btrfs") for part in results.get(kind, {}).values()]
-    loads = [part["load"] for part in parts if "load" in part]
+    busy = [part["busy"] for part in parts if "busy" in part]
     rounds = sorted({part["rounds"] for part in parts if "rounds" in part})
     said = f"Medians of {' to '.join(map(str, rounds))} interleaved runs (restic and borg: half as many)"
-    if loads and max(loads) > 1.5:
-        said += f". **Other work ran on the machine meanwhile** (load average before the sets: {min(loads):.0f} to {max(loads):.0f})"
+    if busy and max(busy) > 0.1:
+        said += f". **Other work ran on the machine meanwhile** (before the sets it used {min(busy):.0%} to {max(busy):.0%} of the processors)"
+    elif busy:
+        said += f", on an idle machine (other work used {max(busy):.0%} of the processors at most)"
     return said
 
 

@@ -268,7 +268,7 @@ def measure(args, results):
                 files = len(files_of(bench.source))
                 print(f"{name} on {kind}: {files} files", flush=True)
                 found = results.setdefault(kind, {}).setdefault(name, {})
-                found.update(load=os.getloadavg()[0], rounds=args.rounds)
+                found.update(busy=busy(), rounds=args.rounds)
                 reflinks = kind != "ext4"
                 found["full"] = bench.full(reflinks, args.only)
                 for who, times in found["full"].items():
@@ -281,6 +281,17 @@ def measure(args, results):
                 subprocess.run(["umount", where], check=True)
                 os.unlink(image)
             save(args, results)
+
+
+def busy(seconds=2):
+    """The part of the processors that others use, while nothing of the benchmark runs."""
+    def read():
+        numbers = [int(number) for number in open("/proc/stat").readline().split()[1:]]
+        return sum(numbers), numbers[3] + numbers[4]
+    before = read()
+    time.sleep(seconds)
+    total, idle = (now - then for now, then in zip(read(), before))
+    return 1 - idle / total
 
 
 def memory(args, results):

@@ -42,10 +42,15 @@ impl Voice {
     }
 
     fn bar(&self, what: &str, total: Option<Totals>) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(total.map(|total| total.bytes), ProgressDrawTarget::stderr());
-        let known = "{prefix}: [{elapsed}] {bar:24} {bytes}/{total_bytes}, {msg}, {eta} left";
-        let unknown = "{prefix}: [{elapsed}] {bytes}, {msg}";
-        let style = ProgressStyle::with_template(if total.is_some() { known } else { unknown });
+        let length = total.map(|total| if is_of_bytes(total) { total.bytes } else { total.entries });
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template(match total {
+            Some(total) if is_of_bytes(total) => {
+                "{prefix}: [{elapsed}] {bar:24} {bytes}/{total_bytes}, {msg}, {eta} left"
+            }
+            Some(_) => "{prefix}: [{elapsed}] {bar:24} {pos}/{len} files, {eta} left",
+            None => "{prefix}: [{elapsed}] {bytes}, {msg}",
+        });
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(format!("{}: {what}", self.app));
         bar
@@ -74,7 +79,8 @@ impl Reporter for Voice {
         let mut work = self.work.borrow_mut();
         let Some(work) = work.as_mut() else { return };
         if let Some(bar) = &work.bar {
-            bar.set_position(done.bytes);
+            let by_files = work.total.is_some_and(|total| !is_of_bytes(total));
+            bar.set_position(if by_files { done.entries } else { done.bytes });
             bar.set_message(format!("{} files", done.entries));
         } else if work.told.elapsed() >= EVERY {
             work.told = Instant::now();
@@ -91,12 +97,21 @@ impl Reporter for Voice {
     }
 }
 
+/// Whether work is counted in bytes, too, and not in files only.
+fn is_of_bytes(total: Totals) -> bool {
+    total.bytes > 0
+}
+
 /// How far something is, as one line.
 fn line(what: &str, done: Totals, total: Option<Totals>, elapsed: Duration) -> String {
     let so_far = format!("{} files, {}", done.entries, bytes(done.bytes));
-    let Some(total) = total.filter(|total| total.bytes > 0) else { return format!("{what}: {so_far}") };
+    let Some(total) = total else { return format!("{what}: {so_far}") };
     let left = left(done, total, elapsed).map_or(String::new(), |left| format!(", about {} s left", left.as_secs()));
-    format!("{what}: {so_far} of {}{left}", bytes(total.bytes))
+    if is_of_bytes(total) {
+        format!("{what}: {so_far} of {}{left}", bytes(total.bytes))
+    } else {
+        format!("{what}: {} of {} files{left}", done.entries, total.entries)
+    }
 }
 
 /// What is left at the pace so far, by bytes and by entries, whichever is slower.
@@ -118,6 +133,8 @@ mod tests {
         let quarter = Totals { entries: 100, bytes: 1 << 30 };
         insta::assert_snapshot!(line("copying", quarter, Some(total), Duration::from_secs(10)), @"copying: 100 files, 1.0 GiB of 4.0 GiB, about 90 s left");
         insta::assert_snapshot!(line("copying", Totals::default(), Some(total), Duration::ZERO), @"copying: 0 files, 0 bytes of 4.0 GiB");
+        let files = Totals { bytes: 0, ..total };
+        insta::assert_snapshot!(line("checking", Totals { bytes: 0, ..quarter }, Some(files), Duration::from_secs(10)), @"checking: 100 of 1000 files, about 90 s left");
         insta::assert_snapshot!(line("copying", quarter, None, Duration::ZERO), @"copying: 100 files, 1.0 GiB");
         assert_eq!(left(total, total, Duration::from_secs(1)), Some(Duration::ZERO));
     }

@@ -22,6 +22,12 @@ impl Span {
         Self::seconds(days * 24 * 60 * 60)
     }
 
+    /// So long.
+    #[must_use]
+    pub const fn of(duration: Duration) -> Self {
+        Self(duration)
+    }
+
     /// For the standard library.
     #[must_use]
     pub const fn duration(self) -> Duration {

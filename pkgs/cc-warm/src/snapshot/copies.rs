@@ -55,6 +55,8 @@ pub struct Spent {
 pub struct Staged {
     folder: Folder,
     since_full: u32,
+    /// What the volumes held.
+    total: Totals,
 }
 
 /// Where the copies of a snapshot, or of a staging copy, lie.
@@ -160,14 +162,16 @@ impl Store {
         folder.make()?;
         let flush = Flush::hold(&path)?;
         let told = Told::begin(work.reporter, "copying while it runs", total);
+        let mut total = Totals::default();
         for volume in volumes {
             told.next();
             let known = base.as_ref().and_then(|base| self.known(base, &volume.name));
-            self.copy(volume, (&folder, &flush), known.as_ref(), true, &told, work.interrupt)?;
+            let copy = self.copy(volume, (&folder, &flush), known.as_ref(), true, &told, work.interrupt)?;
+            total = total.plus(copy.totals());
         }
         fault::point("snapshot.stage.copied")?;
         let since_full = base.map_or(0, |base| base.since_full.saturating_add(1));
-        Ok(Staged { folder, since_full })
+        Ok(Staged { folder, since_full, total })
     }
 
     /// Copies the volumes, verified and durable. Not yet the known-good.
@@ -180,7 +184,7 @@ impl Store {
         folder.make()?;
         let base = if order.staged.is_none() { self.base() } else { None };
         let since = Instant::now();
-        let told = Told::begin(work.reporter, "copying", None);
+        let told = Told::begin(work.reporter, "copying", order.staged.as_ref().map(|staged| staged.total));
         let mut copies = Vec::new();
         for volume in order.volumes {
             told.next();
@@ -195,7 +199,8 @@ impl Store {
         spent.copy = since.elapsed();
         fault::point("snapshot.take.copied")?;
         let since = Instant::now();
-        let told = Told::begin(work.reporter, "checking the copy", None);
+        let entries = copies.iter().map(|copy| copy.entries).sum();
+        let told = Told::begin(work.reporter, "checking the copy", Some(Totals { entries, bytes: 0 }));
         for (volume, copy) in order.volumes.iter().zip(&copies) {
             told.next();
             let catalog = folder.catalog(&volume.name);

@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 /// Jobs that are between the one whose result is due and the last one handed in.
 const WINDOW: u64 = 256;
 /// How often the lead is told that time passes.
-const TICK: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(25);
 
 /// A job so large that all threads should work on it.
 pub(super) trait Assist: Send + Sync {
@@ -28,7 +28,7 @@ trait Board: Sync {
 pub(super) struct Crew<'a>(&'a dyn Board);
 
 impl Crew<'_> {
-    /// Asks all who are between two jobs to assist.
+    /// Asks all who have nothing else to do to assist.
     pub(super) fn call(&self, job: Arc<dyn Assist>) {
         self.0.call(job);
     }
@@ -45,14 +45,24 @@ pub(super) trait Tools: Default {
     fn buffer(&mut self) -> &mut Vec<u8>;
 }
 
+/// The number of a job, and of the part of it that it is.
+type Number = (u64, u32);
+
+/// What a job, or a part of one, gave.
+struct Given<R> {
+    result: R,
+    /// Whether the job goes on in another part.
+    split: bool,
+}
+
 struct State<J, R> {
-    queue: VecDeque<(u64, J)>,
-    results: BTreeMap<u64, R>,
+    queue: VecDeque<(Number, J)>,
+    results: BTreeMap<Number, Given<R>>,
     calls: Vec<Arc<dyn Assist>>,
     running: usize,
     /// Threads that wait for something to do.
     idle: usize,
-    /// The result that the lead waits for.
+    /// The job whose result the lead waits for.
     awaited: Option<u64>,
     closed: bool,
     failed: Option<anyhow::Error>,
@@ -97,7 +107,7 @@ pub(super) struct Lead<'a, J, R> {
     take: &'a mut dyn FnMut(R) -> Result<()>,
     tick: &'a mut dyn FnMut() -> Result<()>,
     handed_in: u64,
-    due: u64,
+    due: Number,
     taken: Vec<R>,
     ticked: Instant,
 }
@@ -107,7 +117,7 @@ impl<J, R> Lead<'_, J, R> {
     pub(super) fn submit(&mut self, job: J) -> Result<()> {
         self.make_room()?;
         let mut state = self.shared.lock();
-        state.queue.push_back((self.handed_in, job));
+        state.queue.push_back(((self.handed_in, 0), job));
         let wake = state.idle > 0;
         drop(state);
         self.handed_in += 1;
@@ -120,14 +130,14 @@ impl<J, R> Lead<'_, J, R> {
     /// Hands in a result that needed no work; it is taken in its turn.
     pub(super) fn pass(&mut self, result: R) -> Result<()> {
         self.make_room()?;
-        self.shared.lock().results.insert(self.handed_in, result);
+        self.shared.lock().results.insert((self.handed_in, 0), Given { result, split: false });
         self.handed_in += 1;
         Ok(())
     }
 
     /// Takes results when the window is full: half of it at once, so that neither side waits for the other each time.
     fn make_room(&mut self) -> Result<()> {
-        if self.handed_in - self.due < WINDOW { Ok(()) } else { self.drain(WINDOW / 2) }
+        if self.handed_in - self.due.0 < WINDOW { Ok(()) } else { self.drain(WINDOW / 2) }
     }
 
     /// Takes results until at most `left` are outstanding.
@@ -137,9 +147,10 @@ impl<J, R> Lead<'_, J, R> {
             if state.stop {
                 return Err(state.failed.take().unwrap_or_else(|| anyhow!("the work was given up")));
             }
-            while let Some(result) = state.results.remove(&self.due) {
-                self.due += 1;
-                self.taken.push(result);
+            while let Some(given) = state.results.remove(&self.due) {
+                let (job, part) = self.due;
+                self.due = if given.split { (job, part + 1) } else { (job + 1, 0) };
+                self.taken.push(given.result);
             }
             if !self.taken.is_empty() {
                 drop(state);
@@ -148,12 +159,13 @@ impl<J, R> Lead<'_, J, R> {
                 }
                 continue;
             }
-            if self.handed_in - self.due <= left {
+            if self.handed_in - self.due.0 <= left {
                 return Ok(());
             }
             // The last one that is wanted comes when most before it are there; then those that are not, one by one.
             let last = self.handed_in - left - 1;
-            state.awaited = Some(if state.results.contains_key(&last) { self.due } else { last });
+            let is_there = state.results.range((last, 0)..=(last, u32::MAX)).any(|(_, given)| !given.split);
+            state.awaited = Some(if is_there { self.due.0 } else { last });
             let (mut state, _) = self.shared.result.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner);
             state.awaited = None;
             drop(state);
@@ -180,7 +192,7 @@ impl<J, R> Drop for Ending<'_, J, R> {
 /// while there is nothing to do but wait.
 pub(super) fn run<J: Send, R: Send, T: Tools>(
     threads: usize,
-    work: impl Fn(J, &mut T, Crew<'_>) -> Result<R> + Sync,
+    work: impl Fn(J, &mut T, Crew<'_>, &mut Part<'_, J, R>) -> Result<R> + Sync,
     mut take: impl FnMut(R) -> Result<()>,
     mut tick: impl FnMut() -> Result<()>,
     lead: impl FnOnce(&mut Lead<'_, J, R>) -> Result<()>,
@@ -209,7 +221,7 @@ pub(super) fn run<J: Send, R: Send, T: Tools>(
         }
         let _ending = Ending(&shared);
         let (take, tick, ticked) = (&mut take, &mut tick, Instant::now());
-        let mut head = Lead { shared: &shared, take, tick, handed_in: 0, due: 0, taken: Vec::new(), ticked };
+        let mut head = Lead { shared: &shared, take, tick, handed_in: 0, due: (0, 0), taken: Vec::new(), ticked };
         let mut result = lead(&mut head);
         shared.lock().closed = true;
         shared.work.notify_all();
@@ -226,14 +238,38 @@ pub(super) fn run<J: Send, R: Send, T: Tools>(
     }
 }
 
+/// One who works on a job, to whom it may turn out to be too much.
+pub(super) struct Part<'a, J, R> {
+    shared: &'a Shared<J, R>,
+    number: Number,
+    split: bool,
+}
+
+impl<J, R> Part<'_, J, R> {
+    /// Leaves the rest of the job to whoever comes next; what this part gives is taken before what that one gives. Only
+    /// once a part.
+    pub(super) fn leave(&mut self, rest: J) {
+        debug_assert!(!self.split, "a part is split once");
+        self.split = true;
+        let (job, part) = self.number;
+        let mut state = self.shared.lock();
+        state.queue.push_front(((job, part + 1), rest));
+        let wake = state.idle > 0;
+        drop(state);
+        if wake {
+            self.shared.work.notify_one();
+        }
+    }
+}
+
 enum Task<J> {
-    Job(u64, J),
+    Job(Number, J),
     Assist(Arc<dyn Assist>),
 }
 
 fn thread<J: Send, R: Send, T: Tools>(
     shared: &Shared<J, R>,
-    work: &(impl Fn(J, &mut T, Crew<'_>) -> Result<R> + Sync),
+    work: &(impl Fn(J, &mut T, Crew<'_>, &mut Part<'_, J, R>) -> Result<R> + Sync),
 ) {
     let mut tools = T::default();
     let mut state = shared.lock();
@@ -245,13 +281,15 @@ fn thread<J: Send, R: Send, T: Tools>(
                 state = shared.lock();
             }
             Task::Job(number, job) => {
-                let result = work(job, &mut tools, Crew(shared));
+                let mut part = Part { shared, number, split: false };
+                let result = work(job, &mut tools, Crew(shared), &mut part);
+                let split = part.split;
                 state = shared.lock();
                 state.running -= 1;
                 match result {
                     Ok(result) => {
-                        state.results.insert(number, result);
-                        if state.awaited == Some(number) {
+                        state.results.insert(number, Given { result, split });
+                        if state.awaited == Some(number.0) {
                             shared.result.notify_one();
                         }
                     }
@@ -277,12 +315,13 @@ fn next<J, R>(shared: &Shared<J, R>, mut state: MutexGuard<'_, State<J, R>>) -> 
         if state.stop {
             return None;
         }
-        if let Some(job) = state.calls.first() {
-            return Some(Task::Assist(Arc::clone(job)));
-        }
+        // Two who write to one file wait for each other; to two files, they do not.
         if let Some((number, job)) = state.queue.pop_front() {
             state.running += 1;
             return Some(Task::Job(number, job));
+        }
+        if let Some(job) = state.calls.first() {
+            return Some(Task::Assist(Arc::clone(job)));
         }
         if state.closed && state.running == 0 {
             return None;
@@ -294,102 +333,5 @@ fn next<J, R>(shared: &Shared<J, R>, mut state: MutexGuard<'_, State<J, R>>) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use anyhow::bail;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Buffer(Vec<u8>);
-
-    impl Tools for Buffer {
-        fn buffer(&mut self) -> &mut Vec<u8> {
-            &mut self.0
-        }
-    }
-
-    #[test]
-    fn takes_results_in_the_order_of_their_jobs() {
-        let mut taken = Vec::new();
-        let work = |job: u64, _: &mut Buffer, _: Crew<'_>| Ok(job * 2);
-        let push = |result| {
-            taken.push(result);
-            Ok(())
-        };
-        run(
-            3,
-            work,
-            push,
-            || Ok(()),
-            |lead| {
-                for job in 0..2000 {
-                    if job % 3 == 0 { lead.pass(job * 2)? } else { lead.submit(job)? }
-                }
-                Ok(())
-            },
-        )
-        .unwrap();
-        assert!(taken.into_iter().eq((0..2000).map(|job| job * 2)));
-    }
-
-    #[test]
-    fn ends_with_the_first_failure_wherever_it_is() {
-        let fail_at = |at: &'static str| {
-            let work = move |_: u64, _: &mut Buffer, _: Crew<'_>| {
-                if at == "work" {
-                    bail!("work failed")
-                }
-                Ok(1)
-            };
-            let take = move |_| {
-                if at == "take" {
-                    bail!("take failed")
-                }
-                Ok(())
-            };
-            let error = run(
-                2,
-                work,
-                take,
-                || Ok(()),
-                |lead| {
-                    for job in 0..1000 {
-                        lead.submit(job)?;
-                    }
-                    if at == "lead" {
-                        bail!("lead failed")
-                    }
-                    Ok(())
-                },
-            );
-            error.unwrap_err().to_string()
-        };
-        for at in ["work", "take", "lead"] {
-            assert_eq!(fail_at(at), format!("{at} failed"));
-        }
-    }
-
-    #[test]
-    fn all_assist_with_a_large_job() {
-        struct Large(AtomicU64);
-        impl Assist for Large {
-            fn assist(&self, _: &mut Vec<u8>) {
-                // Whoever comes waits for the other: it ends only if two do.
-                self.0.fetch_add(1, Ordering::SeqCst);
-                while self.0.load(Ordering::SeqCst) < 2 {
-                    std::thread::yield_now();
-                }
-            }
-        }
-        let work = |(): (), _: &mut Buffer, crew: Crew<'_>| {
-            let large: Arc<dyn Assist> = Arc::new(Large(AtomicU64::new(0)));
-            crew.call(Arc::clone(&large));
-            large.assist(&mut Vec::new());
-            crew.dismiss(&large);
-            Ok(())
-        };
-        run(2, work, |()| Ok(()), || Ok(()), |lead| lead.submit(())).unwrap();
-    }
-}
+#[path = "crew_tests.rs"]
+mod tests;

@@ -18,8 +18,8 @@ use super::meter::Meter;
 const WINDOW: usize = 4 * BLOCK;
 /// Bytes that the kernel is asked to copy at once: an interrupt is not kept waiting.
 const STRETCH: u64 = SPAN;
-/// A file of at least this length is worked on by all.
-const LARGE: u64 = 4 * SPAN;
+/// From this length on, a file is worked on by whoever has nothing else to do.
+pub(super) const LARGE: u64 = 4 * SPAN;
 
 /// What a pair of file systems can do; tried until it says no.
 #[derive(Debug)]
@@ -251,9 +251,9 @@ impl Assist for File {
 }
 
 impl File {
-    /// Whether others were asked to assist.
+    /// Whether others were asked to assist: to read and to digest it. Only one at a time can write to a file.
     fn is_shared(&self) -> bool {
-        self.order.size >= LARGE
+        self.order.size >= LARGE && self.order.digest
     }
 
     /// Where the next span with data in it begins.

@@ -1,5 +1,6 @@
 //! Making what was written durable: one `syncfs` at the end, and others meanwhile, so that little is left for it.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -34,8 +35,10 @@ impl Flush {
 
     /// Waits until all is durable that was written since; how long that took. After an error, what was written since
     /// must be thrown away: asked again, the kernel would say that all is well.
-    pub fn finish(self) -> Result<Duration> {
+    pub fn finish(mut self) -> Result<Duration> {
         let begin = Instant::now();
+        // Two at a time would be in each other's way.
+        self.early.take();
         rustix::fs::syncfs(&self.file)
             .with_context(|| format!("what was written to `{}` did not reach the disk", self.path.display()))?;
         Ok(begin.elapsed())
@@ -84,19 +87,20 @@ impl Drop for Early {
 #[derive(Debug)]
 pub(super) struct Pace<'a> {
     flush: &'a Flush,
-    last: (u64, u64),
+    last: Cell<(u64, u64)>,
 }
 
 impl<'a> Pace<'a> {
     /// For a copy that begins now.
     pub(super) fn of(flush: &'a Flush) -> Self {
-        Self { flush, last: (0, 0) }
+        Self { flush, last: Cell::default() }
     }
 
     /// Told how far the copy is, in entries and bytes; it is written back when enough came together.
-    pub(super) fn reached(&mut self, (entries, bytes): (u64, u64)) {
-        if (bytes - self.last.1 >= BYTES || entries - self.last.0 >= ENTRIES) && self.flush.begin() {
-            self.last = (entries, bytes);
+    pub(super) fn reached(&self, (entries, bytes): (u64, u64)) {
+        let last = self.last.get();
+        if (bytes - last.1 >= BYTES || entries - last.0 >= ENTRIES) && self.flush.begin() {
+            self.last.set((entries, bytes));
         }
     }
 }

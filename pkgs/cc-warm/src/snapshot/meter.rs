@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::sys::signals::Interrupt;
 
-/// Told how far a copy, a verification or a scrub is. Called by the thread that asked for the work, a few times a
+/// Told how far a copy, a verification or a scrub is. Called by the thread that asked for the work, some dozens of times a
 /// second at most.
 pub trait Progress {
     /// `entries` and `bytes` are done.

@@ -9,8 +9,8 @@ use rustix::fs::{FileType, Mode, mkdirat, readlinkat};
 
 use super::beneath::Root;
 use super::catalog::{Catalog, Digest, Event, Reader};
-use super::crew::{self, Crew, Lead};
-use super::data;
+use super::crew::{self, Crew, Lead, Part};
+use super::data::{self, LARGE};
 use super::descent::Descent;
 use super::entry::Entry;
 use super::flush::{Flush, Pace};
@@ -79,10 +79,10 @@ pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interru
     let maker = Maker::new(source, target, order.reflink, Arc::clone(&meter))?;
     let shared = Shared { maker, live, digest: order.digest };
     let mut buffers = xattrs::Buffers::default();
-    let mut pace = Pace::of(order.flush);
+    let pace = Pace::of(order.flush);
     crew::run(
         threads(),
-        |batch: Batch, kit: &mut Kit, crew| shared.batch(batch, kit, crew),
+        |batch: Batch, kit: &mut Kit, crew, part| shared.batch(batch, kit, crew, part),
         |finish: Option<Finish>| {
             pace.reached(meter.read());
             match finish {
@@ -92,6 +92,7 @@ pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interru
         },
         || {
             let (entries, bytes) = meter.read();
+            pace.reached((entries, bytes));
             progress.done(entries, bytes);
             Ok(meter.check()?)
         },
@@ -110,8 +111,18 @@ struct Shared {
 }
 
 impl Shared {
-    fn batch(&self, batch: Batch, kit: &mut Kit, crew: Crew<'_>) -> Result<Option<Finish>> {
-        for item in batch.items {
+    fn batch(
+        &self,
+        batch: Batch,
+        kit: &mut Kit,
+        crew: Crew<'_>,
+        part: &mut Part<'_, Batch, Option<Finish>>,
+    ) -> Result<Option<Finish>> {
+        let mut items = batch.items.into_iter();
+        while let Some(item) = items.next() {
+            if item.entry.size >= LARGE && items.len() > 0 {
+                part.leave(Batch { folder: batch.folder.clone(), items: items.by_ref().collect() });
+            }
             self.maker.meter.check()?;
             let name = item.entry.name.clone();
             if let Some(what) = self.entry(&batch.folder, item, kit, crew).or_else(|error| {

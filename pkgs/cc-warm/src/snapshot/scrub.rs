@@ -151,7 +151,7 @@ fn files(
     let reader = Reader::open(order.catalog)?;
     crew::run(
         threads(),
-        |batch: Batch, kit: &mut Kit, crew| part(&root, &batch, meter, fill, kit, crew),
+        |batch: Batch, kit: &mut Kit, crew, _| part(&root, &batch, meter, fill, kit, crew),
         take,
         || {
             let (entries, bytes) = meter.read();

@@ -82,10 +82,10 @@ pub fn take(order: &Take<'_>, progress: &dyn Progress, interrupt: &Interrupt) ->
     let mut digests = if order.digest { Some(Lines::create(&order.catalog.digests)?) } else { None };
     let (mut total, mut missing) = (0, 0);
     let mut buffers = xattrs::Buffers::default();
-    let mut pace = Pace::of(order.flush);
+    let pace = Pace::of(order.flush);
     crew::run(
         threads(),
-        |batch: Batch, kit: &mut Kit, crew| shared.batch(&batch, kit, crew),
+        |batch: Batch, kit: &mut Kit, crew, part| shared.batch(batch, kit, crew, part),
         |piece: Piece| {
             pace.reached(meter.read());
             total += piece.count;
@@ -101,6 +101,7 @@ pub fn take(order: &Take<'_>, progress: &dyn Progress, interrupt: &Interrupt) ->
         },
         || {
             let (entries, bytes) = meter.read();
+            pace.reached((entries, bytes));
             progress.done(entries, bytes);
             Ok(meter.check()?)
         },

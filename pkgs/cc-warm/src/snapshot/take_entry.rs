@@ -9,14 +9,15 @@ use rustix::io::Errno;
 
 use super::beneath::Dir;
 use super::catalog::Digest;
-use super::crew::Crew;
+use super::crew::{Crew, Part};
+use super::data::{self, LARGE};
 use super::entry::Entry;
 use super::links::{Linked, Node};
 use super::make::{Finish, Folder, Kit, Maker, count};
 use super::predecessor::Believed;
 use super::take::Changed;
 use super::xattrs::Way;
-use super::{data, flags, xattrs};
+use super::{flags, xattrs};
 
 /// What a job does one of.
 pub(super) struct Item {
@@ -78,11 +79,23 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Does one job.
-    pub(super) fn batch(&self, batch: &Batch, kit: &mut Kit, crew: Crew<'_>) -> Result<Piece> {
+    pub(super) fn batch(
+        &self,
+        batch: Batch,
+        kit: &mut Kit,
+        crew: Crew<'_>,
+        part: &mut Part<'_, Batch, Piece>,
+    ) -> Result<Piece> {
         let mut piece = Piece::default();
-        for item in &batch.items {
+        let mut items = batch.items.into_iter();
+        while let Some(item) = items.next() {
             self.maker.meter.check()?;
-            match self.entry(&batch.folder, item, kit, crew) {
+            let mut is_large = || {
+                if items.len() > 0 {
+                    part.leave(Batch { folder: batch.folder.clone(), items: items.by_ref().collect() });
+                }
+            };
+            match self.entry(&batch.folder, &item, (kit, crew), &mut is_large) {
                 Ok((entry, digest)) => piece.add(&entry, digest),
                 Err(error) => self.tolerate(error, &batch.folder.node, &batch.folder.target, &item.name)?,
             }
@@ -106,11 +119,18 @@ impl Shared {
         }
     }
 
-    fn entry(&self, folder: &Folder, item: &Item, kit: &mut Kit, crew: Crew<'_>) -> Result<(Entry, Digest)> {
+    /// Copies one. `is_large` is called before work on a file that takes long.
+    fn entry(
+        &self,
+        folder: &Folder,
+        item: &Item,
+        (kit, crew): (&mut Kit, Crew<'_>),
+        is_large: &mut dyn FnMut(),
+    ) -> Result<(Entry, Digest)> {
         // Opening a device can do something, so what it is must be known first: where nobody writes, the listing of a
         // moment ago says it.
         if item.regular && item.recorded.is_none() && !self.running {
-            return self.file(folder, &item.name, kit, crew);
+            return self.file(folder, &item.name, (kit, crew), is_large);
         }
         let stat = self.maker.source.stat_at(&folder.source, &item.name)?;
         let mut entry = Entry::of(&stat, &item.name);
@@ -119,7 +139,7 @@ impl Shared {
                 if let Some(taken) = self.take_over(folder, &entry, item.recorded.as_ref())? {
                     return Ok(taken);
                 }
-                self.file(folder, &entry.name, kit, crew)
+                self.file(folder, &entry.name, (kit, crew), is_large)
             }
             FileType::Socket => {
                 count(&self.maker.counts.sockets);
@@ -141,9 +161,18 @@ impl Shared {
         }
     }
 
-    fn file(&self, folder: &Folder, name: &[u8], kit: &mut Kit, crew: Crew<'_>) -> Result<(Entry, Digest)> {
+    fn file(
+        &self,
+        folder: &Folder,
+        name: &[u8],
+        (kit, crew): (&mut Kit, Crew<'_>),
+        is_large: &mut dyn FnMut(),
+    ) -> Result<(Entry, Digest)> {
         let maker = &self.maker;
         let (from, stat) = maker.source.open_known_file(&folder.source, name)?;
+        if stat.size() >= LARGE {
+            is_large();
+        }
         let mut entry = Entry::of(&stat, name);
         (entry.flags, entry.project) = flags::read(&from, &maker.source_flags)?;
         let from = Arc::new(from);

@@ -90,7 +90,7 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
     let mut write_back = check.flush;
     crew::run(
         threads(),
-        |batch: Batch, kit: &mut Kit, _| shared.batch(batch, kit, &meter),
+        |batch: Batch, kit: &mut Kit, _, _| shared.batch(batch, kit, &meter),
         |piece: Piece| {
             if write_back.is_some_and(Flush::begin) {
                 write_back = None;

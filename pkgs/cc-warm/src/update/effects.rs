@@ -28,6 +28,9 @@ pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Out
     remember(&operation, &outcome)?;
     history::add(&context.host.dirs, &name, &entry(&operation, &outcome))?;
     tell(context, &operation, &outcome, left_running)?;
+    if matches!(outcome, Outcome::RolledBack { .. }) && operation.progress().restored {
+        context.narrator.say(&format!("kept: {}", kept(&operation)));
+    }
     if stuck {
         return Ok(outcome);
     }

@@ -83,7 +83,7 @@ pub fn forecast(host: &Host, app: &App) -> Result<Forecast> {
 }
 
 /// Copies the volumes of an app while it runs, so that its downtime depends on what changes only. Where that cannot be
-/// done, everything is copied while it is stopped: `None`.
+/// done, everything is copied while it is stopped: `None`. `total` is what the volumes hold.
 pub fn stage(context: &Context<'_>, deployer: &dyn Deployer, store: &Store, total: Totals) -> Result<Option<Staged>> {
     let volumes = deployer.volumes()?;
     context.narrator.say("copying its data while it runs");
@@ -364,11 +364,11 @@ fn must_be_whole(context: &Context<'_>, app: &App, store: &Store, chosen: &Snaps
         .into())
 }
 
-/// Refuses what cannot be snapshotted, before any downtime; else how much would be copied.
+/// Refuses what cannot be snapshotted, before any downtime; else how much the volumes hold.
 fn must_fit(app: &App, deployer: &dyn Deployer, store: &Store, reserve: u64) -> Result<Totals> {
     let preflight = store.preflight(&deployer.volumes()?, reserve)?;
     match preflight.refusal() {
-        None => Ok(preflight.copied()),
+        None => Ok(preflight.holds()),
         Some(reason) => {
             Err(Problem::new(format!("no snapshot of `{}` can be taken; nothing was touched: {reason}", app.name))
                 .hint(format!("cc-warm snapshot --dry-run {}", app.name))

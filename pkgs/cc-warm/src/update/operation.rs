@@ -8,6 +8,7 @@ use super::journal::Journal;
 use super::saga::{Cause, Event, EventName, Progress};
 use super::turn::Turn;
 use crate::config::App;
+use crate::config::duration::Span;
 use crate::deployer::{DeployError, Deployer, Known, Observed, Release, Stopped};
 use crate::downtime::Stopwatch;
 use crate::error::{Exit, Problem};
@@ -186,7 +187,7 @@ impl Operation<'_> {
             }
         };
         let mut progress = |p: &health::Progress| tracing::info!(app = %self.app.name, "{}", p.sentence());
-        self.say("waiting until it is healthy");
+        self.say(&format!("waiting until it is healthy, for {} at most", Span::of(rules.deadline)));
         let mut watch = Watch {
             app: self.app,
             predecessors: &self.predecessors,

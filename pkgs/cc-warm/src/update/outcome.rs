@@ -313,7 +313,7 @@ impl Outcome {
     pub fn hint(&self, app: &str) -> Option<String> {
         match self {
             Self::Held { candidate: Some(candidate), approvable: true, .. } => {
-                Some(format!("cc-warm approve {app} {candidate}"))
+                Some(format!("read `cc-warm plan {app}`, then `cc-warm approve {app} {candidate}`"))
             }
             Self::Held { .. } | Self::FetchFailed { .. } => Some(format!("cc-warm plan {app}")),
             Self::RolledBack { cause: Some(Cause::Failed), .. } => {

@@ -272,7 +272,7 @@ impl Run<'_> {
         }
         self.context.resolve(&self.app.name, &[AlertKind::DiskShort])?;
         let staged = match preflight {
-            Some(preflight) => manual::stage(self.context, self.deployer, &self.store(), preflight.copied())?,
+            Some(preflight) => manual::stage(self.context, self.deployer, &self.store(), preflight.holds())?,
             None => None,
         };
         let continuity = health::continuity(self.app)?;

@@ -18,7 +18,7 @@ fn an_app_that_somebody_else_works_on() {
     | notes: stopping
     | notes: taking a snapshot of 1 volume(s)
     | notes: deploying 1.1.0+2
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
     | notes: going back: http http://127.0.0.1:PORT/health answered 500, wanted 200 (body begins: the new storage engine is not there)
     | notes: released: fault point `act.taken-over`
     notes: left to whoever works on it

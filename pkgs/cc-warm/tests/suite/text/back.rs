@@ -16,12 +16,13 @@ fn a_rollback_and_a_retry() {
     | notes: stopping
     | notes: taking a snapshot of 1 volume(s)
     | notes: deploying 1.1.0+2
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
     | notes: going back: http http://127.0.0.1:PORT/health answered 500, wanted 200 (body begins: the new storage engine is not there)
     | notes: stopping
     | notes: restoring the data of 1.0.0+1 (commit COMMIT)
     | notes: deploying 1.0.0+1
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
+    | notes: kept: the failed version's data, as `.cc-warm-failed-ID` beside the `_data` of each volume
     notes: rolled back: 1.1.0+2 failed, 1.0.0+1 runs again, down for N s
       - http http://127.0.0.1:PORT/health answered 500, wanted 200 (body begins: the new storage engine is not there)
       hint: it is not tried again until a newer version, or `cc-warm retry notes`
@@ -147,7 +148,7 @@ fn a_stuck_app() {
     | notes: stopping
     | notes: taking a snapshot of 1 volume(s)
     | notes: deploying 1.1.0+2
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
     | notes: going back: http http://127.0.0.1:PORT/health answered 500, wanted 200 (body begins: the new storage engine is not there)
     | notes: stopping
     | notes: restoring the data of 1.0.0+1 (commit COMMIT)
@@ -234,7 +235,7 @@ fn a_stuck_app() {
     assert_snapshot!(screen.shows(&["retry", NOTES]), @"
     $ cc-warm retry notes
     | notes: deploying 1.0.0+1
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
     notes: started again: 1.0.0+1 (commit COMMIT)
     ");
     assert_snapshot!(screen.alerts(), @"

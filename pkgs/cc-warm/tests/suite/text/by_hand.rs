@@ -116,7 +116,7 @@ fn an_app_that_was_taken_down_by_hand() {
     assert_snapshot!(screen.shows(&["update"]), @"
     $ cc-warm update
     | notes: deploying 1.0.0+1
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
     notes: started again: 1.0.0+1 (commit COMMIT)
     ");
     assert_snapshot!(screen.alerts(), @"

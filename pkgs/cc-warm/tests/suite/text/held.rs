@@ -56,7 +56,7 @@ fn a_held_update_and_its_approval() {
     notes: held at 1.0.0+1: 2.0.0+3 waits for you
       - a major step: 1.0.0+1 → 2.0.0+3
       - the note of 1.1.0+2 asks for an operator (release/1.1.0+2, line 3, "Manual migration"): Manual migration: rebuild the index.
-      hint: cc-warm approve notes 2.0.0+3
+      hint: read `cc-warm plan notes`, then `cc-warm approve notes 2.0.0+3`
     [exit 10]
     "#);
     assert_snapshot!(screen.alerts(), @r#"

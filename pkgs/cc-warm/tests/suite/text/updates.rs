@@ -28,7 +28,7 @@ fn a_first_deployment() {
     assert_snapshot!(screen.shows(&["update"]), @"
     $ cc-warm update
     | notes: deploying 1.0.0+1
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
     | notes: healthy: http http://127.0.0.1:PORT/health answered 200
     notes: deployed 1.0.0+1 (commit COMMIT) for the first time
     ");
@@ -58,7 +58,7 @@ fn a_first_deployment_that_fails() {
     assert_snapshot!(screen.shows(&["update"]), @"
     $ cc-warm update
     | notes: deploying 1.0.0+1
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
     | notes: going back: it died: web exited with 1: error: 1.0.0+1 cannot go on …
     | notes: stopping
     notes: rolled back: 1.0.0+1 failed, nothing is deployed
@@ -126,7 +126,7 @@ fn a_healthy_update() {
     | notes: stopping
     | notes: taking a snapshot of 1 volume(s)
     | notes: deploying 1.1.0+2
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
     | notes: healthy: http http://127.0.0.1:PORT/health answered 200
     notes: updated: 1.0.0+1 → 1.1.0+2, down for N s
     ");
@@ -177,12 +177,13 @@ fn a_new_version_that_dies() {
     | notes: stopping
     | notes: taking a snapshot of 1 volume(s)
     | notes: deploying 1.1.0+2
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
     | notes: going back: it died: web exited with 1: error: 1.1.0+2 cannot go on …
     | notes: stopping
     | notes: restoring the data of 1.0.0+1 (commit COMMIT)
     | notes: deploying 1.0.0+1
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
+    | notes: kept: the failed version's data, as `.cc-warm-failed-ID` beside the `_data` of each volume
     notes: rolled back: 1.1.0+2 failed, 1.0.0+1 runs again, down for N s
       - it died: web exited with 1: error: 1.1.0+2 cannot go on
         its last words:
@@ -223,7 +224,8 @@ fn a_recovery() {
     | notes: stopping
     | notes: restoring the data of 1.0.0+1 (commit COMMIT)
     | notes: deploying 1.0.0+1
-    | notes: waiting until it is healthy
+    | notes: waiting until it is healthy, for 2s at most
+    | notes: kept: the failed version's data, as `.cc-warm-failed-ID` beside the `_data` of each volume
     notes: rolled back: 1.1.0+2 was cut short, 1.0.0+1 runs again, down for N s
       - it was cut short (a crash, a power cut or a kill)
     ");
