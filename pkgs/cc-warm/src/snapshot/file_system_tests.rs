@@ -8,10 +8,13 @@ use std::process::Command;
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use rustix::mount::{UnmountFlags, unmount};
 
+use super::record::Volume;
 use super::scrub::{Scrub, complete, scrub};
+use super::store::Store;
 use super::take::Take;
 use super::test_tree::{Place, is_root};
 use super::tree::make_top;
+use crate::sys::dirs::Dirs;
 use crate::sys::raw::{get_fs_xattr, set_fs_xattr};
 use crate::sys::signals::Interrupt;
 
@@ -205,4 +208,42 @@ fn a_full_disk_is_an_error_that_says_so() {
     // Nobody is in the way of what was half made.
     fs::remove_dir_all(place.path("copy")).unwrap();
     drop(make_top(&place.path("copy")).unwrap());
+}
+
+#[test]
+fn the_preflight_sees_a_quota_of_btrfs() {
+    let Some(mounted) = Mounted::new("btrfs", &[], "the_preflight_sees_a_quota_of_btrfs") else { return };
+    let root = mounted.path();
+    let btrfs = |arguments: &[&str]| -> String {
+        let output = Command::new("btrfs").args(arguments).arg(&root).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let store = Store::new(&Dirs::new(root.join("state")), &"login".parse().unwrap());
+    let volume = Volume { name: "v".to_owned(), dir: root.join("v") };
+    fs::create_dir_all(volume.data()).unwrap();
+    for number in 0..1000 {
+        fs::write(volume.data().join(number.to_string()), vec![7; 5000]).unwrap();
+    }
+    btrfs(&["quota", "enable"]);
+    btrfs(&["quota", "rescan", "-w"]);
+    btrfs(&["filesystem", "sync"]);
+    let shown = btrfs(&["qgroup", "show", "--raw"]);
+    let used: u64 = shown
+        .lines()
+        .find(|line| line.starts_with("0/5 "))
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    let refusal = || store.preflight(std::slice::from_ref(&volume), 0).unwrap().refusal();
+    for (room, fits) in [(512 << 10, false), (64 << 20, true)] {
+        btrfs(&["qgroup", "limit", &(used + room).to_string(), "0/5"]);
+        let refusal = refusal();
+        assert_eq!(refusal.is_none(), fits, "{refusal:?}");
+        assert!(fits || refusal.unwrap().contains("a quota leaves less"));
+    }
+    assert_eq!(fs::read_dir(&volume.dir).unwrap().count(), 1, "nothing is left of the trial");
 }

@@ -5,13 +5,15 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::{ioctl_ficlone, statfs};
+use rustix::fs::{FallocateFlags, fallocate, ioctl_ficlone, statfs};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::garbage::{TRASH, UNFINISHED};
 use super::measure::Totals;
 use super::record::Volume;
 use super::store::Store;
+use super::tree;
 use crate::sys::random;
 
 /// What a reflinked entry takes of the file system's own records, generously.
@@ -27,6 +29,9 @@ pub struct Preflight {
     pub file_systems: Vec<FileSystem>,
     /// Bytes that stay free on each.
     pub reserve: u64,
+    /// Where it turned out, when it was tried, that there is no room although there is space.
+    #[serde(default)]
+    pub quotas: Vec<Quota>,
 }
 
 /// What the snapshot of one volume takes.
@@ -63,6 +68,16 @@ pub struct FileSystem {
     key: Key,
 }
 
+/// A folder in which less can be written than its file system has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quota {
+    /// The folder.
+    pub path: PathBuf,
+    /// Bytes that are needed in it.
+    pub needed: u64,
+}
+
 /// What two paths on one file system have in common: what `statfs` says. Subvolumes have devices of their own, and share
 /// the space.
 type Key = (i64, u64, u64, u64);
@@ -71,7 +86,10 @@ impl Preflight {
     /// Why none can be taken.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
-        let short: Vec<String> = self.file_systems.iter().filter_map(|one| one.shortage(self.reserve)).collect();
+        let mut short: Vec<String> = self.file_systems.iter().filter_map(|one| one.shortage(self.reserve)).collect();
+        short.extend(self.quotas.iter().map(|Quota { path, needed }| {
+            format!("in `{}` {} are needed, and a quota leaves less", path.display(), bytes(*needed))
+        }));
         (!short.is_empty()).then(|| short.join("; "))
     }
 
@@ -132,7 +150,8 @@ fn count(mut file_systems: Vec<FileSystem>, volumes: Vec<(VolumeNeed, usize)>, r
         back.restore = back.restore.saturating_add(space(need.holds, need.reflink));
         back.inodes = back.inodes.saturating_add(need.holds.entries);
     }
-    Preflight { volumes: volumes.into_iter().map(|(need, _)| need).collect(), file_systems, reserve }
+    let volumes = volumes.into_iter().map(|(need, _)| need).collect();
+    Preflight { volumes, file_systems, reserve, quotas: Vec::new() }
 }
 
 fn space(totals: Totals, reflink: bool) -> u64 {
@@ -140,8 +159,8 @@ fn space(totals: Totals, reflink: bool) -> u64 {
 }
 
 impl Store {
-    /// What a snapshot of `volumes` takes, and the way back from it. Writes nothing but two files of a block, which are
-    /// gone again.
+    /// What a snapshot of `volumes` takes, and the way back from it. Writes nothing but two files of a block, and one of
+    /// what is needed where room can only be tried; they are gone again.
     pub fn preflight(&self, volumes: &[Volume], reserve: u64) -> Result<Preflight> {
         crate::sys::durable::make_dir(&self.dir)?;
         let mut file_systems = vec![file_system(&self.dir)?];
@@ -156,7 +175,13 @@ impl Store {
             let reflink = reflinks(&volume.dir, &self.dir);
             needs.push((VolumeNeed { name: volume.name.clone(), holds, copied, reflink }, at));
         }
-        Ok(count(file_systems, needs, reserve))
+        let mut found = count(file_systems, needs, reserve);
+        let copied = found.volumes.iter().map(|need| space(need.copied, need.reflink)).sum();
+        found.quotas.extend(quota_at(&self.dir, UNFINISHED, copied)?);
+        for (volume, need) in volumes.iter().zip(&found.volumes) {
+            found.quotas.extend(quota_at(&volume.dir, TRASH, space(need.holds, need.reflink))?);
+        }
+        Ok(found)
     }
 }
 
@@ -189,22 +214,47 @@ fn file_system(path: &Path) -> Result<FileSystem> {
 fn reflinks(from: &Path, to: &Path) -> bool {
     let attempt = || -> Result<()> {
         let id = random::id()?;
-        let made = |path: PathBuf| -> Result<Gone> {
-            let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-            Ok(Gone { path, file })
-        };
-        let source = made(from.join(format!("{TRASH}{id}")))?;
+        let source = Gone::make(from.join(format!("{TRASH}{id}")))?;
         std::io::Write::write_all(&mut &source.file, &[b'x'; 4096])?;
-        let target = made(to.join(format!("{UNFINISHED}{id}")))?;
+        let target = Gone::make(to.join(format!("{UNFINISHED}{id}")))?;
         Ok(ioctl_ficlone(target.file.as_fd(), source.file.as_fd())?)
     };
     attempt().is_ok()
+}
+
+/// What a quota forbids in `dir` of `needed` bytes. Those of btrfs hold for root, and do not show in what is free: there
+/// it is tried, with a file whose name begins with `prefix`.
+fn quota_at(dir: &Path, prefix: &str, needed: u64) -> Result<Option<Quota>> {
+    let attempt = || -> Result<bool> {
+        if needed == 0 || tree::file_system(fs::File::open(dir)?)? != "btrfs" {
+            return Ok(true);
+        }
+        let gone = Gone::make(dir.join(format!("{prefix}{}", random::id()?)))?;
+        let fits = match fallocate(&gone.file, FallocateFlags::empty(), 0, needed) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => true,
+            Err(Errno::NOSPC | Errno::DQUOT) => false,
+            Err(e) => return Err(e.into()),
+        };
+        drop(gone);
+        // What was deleted counts until then.
+        rustix::fs::syncfs(fs::File::open(dir)?)?;
+        Ok(fits)
+    };
+    let fits = attempt().with_context(|| format!("it cannot be tried whether there is room in `{}`", dir.display()))?;
+    Ok((!fits).then(|| Quota { path: dir.to_owned(), needed }))
 }
 
 /// A file that is gone at the end.
 struct Gone {
     path: PathBuf,
     file: fs::File,
+}
+
+impl Gone {
+    fn make(path: PathBuf) -> std::io::Result<Self> {
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        Ok(Self { path, file })
+    }
 }
 
 impl Drop for Gone {

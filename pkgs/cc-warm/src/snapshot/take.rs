@@ -230,15 +230,18 @@ impl<'s> Walk<'s> {
             folder.predecessor = old.dir()?;
         }
         self.levels.push(Level { entry, node, inherits: folder.inherits, folders: listing.folders });
-        let mut items = Vec::new();
+        let mut items = Vec::with_capacity(BATCH);
         for (name, regular) in listing.names.with_hints() {
             let recorded = match &mut self.old {
-                Some(old) => old.find(name)?,
+                Some(old) => old.find(name)?.map(Box::new),
                 None => None,
             };
             items.push(Item { name: name.into(), regular, recorded });
             if items.len() == BATCH {
-                lead.submit(Batch { folder: folder.clone(), items: std::mem::take(&mut items) })?;
+                lead.submit(Batch {
+                    folder: folder.clone(),
+                    items: std::mem::replace(&mut items, Vec::with_capacity(BATCH)),
+                })?;
             }
         }
         if !items.is_empty() {

@@ -57,7 +57,10 @@ mod tests {
     fn preflight(entries: u64, bytes: u64) -> Preflight {
         let totals = serde_json::json!({ "entries": entries, "bytes": bytes });
         let volume = serde_json::json!({ "name": "v", "holds": totals, "copied": totals, "reflink": false });
-        serde_json::from_value(serde_json::json!({ "volumes": [volume], "fileSystems": [], "reserve": 0 })).unwrap()
+        serde_json::from_value(
+            serde_json::json!({ "volumes": [volume], "fileSystems": [], "reserve": 0, "quotas": [] }),
+        )
+        .unwrap()
     }
 
     #[test]
