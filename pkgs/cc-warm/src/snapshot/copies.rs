@@ -55,8 +55,16 @@ pub struct Spent {
 pub struct Staged {
     folder: Folder,
     since_full: u32,
+    copies: Vec<VolumeCopy>,
+    /// Since before its first byte: a disk error that is told once is told here, and ends whatever was to take over.
+    flush: Flush,
+}
+
+impl Staged {
     /// What the volumes held.
-    total: Totals,
+    fn total(&self) -> Totals {
+        self.copies.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus)
+    }
 }
 
 /// Where the copies of a snapshot, or of a staging copy, lie.
@@ -92,6 +100,8 @@ impl Folder {
 pub(super) struct Known {
     tree: PathBuf,
     catalog: Catalog,
+    /// Entries of it whose flags (or the like) its file system cannot have.
+    lessened: u64,
     /// What the shutdown of the boot before this one wrote, if it did.
     shutdown: Option<Moment>,
 }
@@ -162,16 +172,16 @@ impl Store {
         folder.make()?;
         let flush = Flush::hold(&path)?;
         let told = Told::begin(work.reporter, "copying while it runs", total);
-        let mut total = Totals::default();
+        let mut copies = Vec::new();
         for volume in volumes {
             told.next();
             let known = base.as_ref().and_then(|base| self.known(base, &volume.name));
-            let copy = self.copy(volume, (&folder, &flush), known.as_ref(), true, &told, work.interrupt)?;
-            total = total.plus(copy.totals());
+            copies.push(self.copy(volume, (&folder, &flush), known.as_ref(), true, &told, work.interrupt)?);
         }
+        flush.pause();
         fault::point("snapshot.stage.copied")?;
         let since_full = base.map_or(0, |base| base.since_full.saturating_add(1));
-        Ok(Staged { folder, since_full, total })
+        Ok(Staged { folder, since_full, copies, flush })
     }
 
     /// Copies the volumes, verified and durable. Not yet the known-good.
@@ -179,21 +189,28 @@ impl Store {
         let mut spent = Spent::default();
         synced::forget_unseen(&self.dirs)?;
         let new = self.begin(order.id)?;
-        let flush = Flush::hold(&new)?;
+        let own;
+        // All lies on one file system.
+        let flush = if let Some(staged) = &order.staged {
+            &staged.flush
+        } else {
+            own = Flush::hold(&new)?;
+            &own
+        };
         let folder = Folder::of(new.clone());
         folder.make()?;
         let base = if order.staged.is_none() { self.base() } else { None };
         let since = Instant::now();
-        let told = Told::begin(work.reporter, "copying", order.staged.as_ref().map(|staged| staged.total));
+        let told = Told::begin(work.reporter, "copying", order.staged.as_ref().map(Staged::total));
         let mut copies = Vec::new();
         for volume in order.volumes {
             told.next();
             let known = match (&order.staged, &base) {
-                (Some(staged), _) => self.usable(staged.folder.tree(&volume.name), staged.folder.catalog(&volume.name)),
+                (Some(staged), _) => self.of_staged(staged, &volume.name),
                 (None, Some(base)) => self.known(base, &volume.name),
                 (None, None) => None,
             };
-            copies.push(self.copy(volume, (&folder, &flush), known.as_ref(), false, &told, work.interrupt)?);
+            copies.push(self.copy(volume, (&folder, flush), known.as_ref(), false, &told, work.interrupt)?);
         }
         drop(told);
         spent.copy = since.elapsed();
@@ -208,7 +225,7 @@ impl Store {
                 copy: &folder.tree(&volume.name),
                 catalog: &catalog,
                 source: Some(&volume.data()),
-                flush: Some(&flush),
+                flush: Some(flush),
                 flags: copy.lessened == 0,
                 record: None,
             };
@@ -218,7 +235,7 @@ impl Store {
         spent.verify = since.elapsed();
         fault::point("snapshot.take.verified")?;
         let since = Instant::now();
-        flush.finish()?;
+        flush.check()?;
         fault::point("snapshot.take.synced")?;
         let since_full = match (&order.staged, &base) {
             (Some(staged), _) => staged.since_full,
@@ -256,21 +273,27 @@ impl Store {
     /// What there is of `volume` in `base`.
     pub(super) fn known(&self, base: &Snapshot, volume: &str) -> Option<Known> {
         let folder = Folder::of(self.folder(&base.id));
-        base.volumes.iter().find(|copy| copy.name == volume)?;
+        let copy = base.volumes.iter().find(|copy| copy.name == volume)?;
         // After a restore the live data has other inodes; what was recorded then is the newest word on it.
-        self.usable(folder.tree(volume), folder.restored(volume))
-            .or_else(|| self.usable(folder.tree(volume), folder.catalog(volume)))
+        self.usable(copy, folder.tree(volume), folder.restored(volume))
+            .or_else(|| self.usable(copy, folder.tree(volume), folder.catalog(volume)))
+    }
+
+    /// What there is of `volume` in a staging copy.
+    pub(super) fn of_staged(&self, staged: &Staged, volume: &str) -> Option<Known> {
+        let copy = staged.copies.iter().find(|copy| copy.name == volume)?;
+        self.usable(copy, staged.folder.tree(volume), staged.folder.catalog(volume))
     }
 
     /// A tree of which something is known: what cannot be read is not taken over from, and no error.
-    fn usable(&self, tree: PathBuf, catalog: Catalog) -> Option<Known> {
+    fn usable(&self, copy: &VolumeCopy, tree: PathBuf, catalog: Catalog) -> Option<Known> {
         if !catalog.entries.exists() {
             return None;
         }
         match Reader::open(&catalog) {
             Ok(_) if tree.is_dir() => {
                 let shutdown = Moment::now().ok().and_then(|now| synced::before(&self.dirs, &now.boot));
-                Some(Known { tree, catalog, shutdown })
+                Some(Known { tree, catalog, lessened: copy.lessened, shutdown })
             }
             Ok(_) => None,
             Err(error) => {
@@ -300,7 +323,11 @@ impl Store {
             digest: true,
             reflink: true,
         };
-        let copied = take::take(&order, told, interrupt).map_err(|error| explain(error, volume))?;
+        let mut copied = take::take(&order, told, interrupt).map_err(|error| explain(error, volume))?;
+        if copied.taken_over > 0 {
+            // What was taken over lacks what it lacked.
+            copied.lessened = copied.lessened.max(known.map_or(0, |known| known.lessened));
+        }
         tracing::debug!(app = %self.app, volume = %volume.name, ?copied, "copied");
         Ok(VolumeCopy::of(volume, copied))
     }

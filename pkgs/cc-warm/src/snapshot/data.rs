@@ -224,7 +224,7 @@ struct State {
 
 impl Assist for File {
     fn assist(&self, buffer: &mut Vec<u8>) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).busy += 1;
+        let busy = Busy::with(self);
         let result = loop {
             match self.claim() {
                 Ok(None) => break Ok(()),
@@ -236,16 +236,30 @@ impl Assist for File {
                 Err(error) => break Err(error.into()),
             }
         };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.busy -= 1;
         if let Err(error) = result {
             // Nobody begins another span of it.
             *self.next.lock().unwrap_or_else(PoisonError::into_inner) = self.order.size;
-            state.failed.get_or_insert(error);
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).failed.get_or_insert(error);
         }
-        drop(state);
-        if self.is_shared() {
-            self.idle.notify_all();
+        drop(busy);
+    }
+}
+
+/// One who works on a file, until it is dropped: its owner waits for all, for one that panics as well.
+struct Busy<'a>(&'a File);
+
+impl<'a> Busy<'a> {
+    fn with(file: &'a File) -> Self {
+        file.state.lock().unwrap_or_else(PoisonError::into_inner).busy += 1;
+        Self(file)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).busy -= 1;
+        if self.0.is_shared() {
+            self.0.idle.notify_all();
         }
     }
 }

@@ -238,7 +238,7 @@ fn the_preflight_sees_a_quota_of_btrfs() {
         .unwrap()
         .parse()
         .unwrap();
-    let refusal = || store.preflight(std::slice::from_ref(&volume), 0).unwrap().refusal();
+    let refusal = || store.preflight(std::slice::from_ref(&volume), 0, None).unwrap().refusal();
     for (room, fits) in [(512 << 10, false), (64 << 20, true)] {
         btrfs(&["qgroup", "limit", &(used + room).to_string(), "0/5"]);
         let refusal = refusal();

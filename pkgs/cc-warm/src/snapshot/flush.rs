@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::io::Errno;
 
 /// Bytes or entries after which it is time to write back: enough for the file system to write them in long runs, and so
 /// little that not much is left when the copy is complete.
@@ -23,36 +24,58 @@ const ENTRIES: u64 = 4 << 10;
 pub struct Flush {
     file: File,
     path: PathBuf,
-    early: OnceLock<Option<Early>>,
+    early: Mutex<Option<Early>>,
+    /// What writing back early was told: some errors are told to whoever asks first.
+    failed: Arc<OnceLock<Errno>>,
 }
 
 impl Flush {
     /// The one that the folder `path` is on.
     pub fn hold(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open `{}`", path.display()))?;
-        Ok(Self { file, path: path.to_owned(), early: OnceLock::new() })
+        Ok(Self { file, path: path.to_owned(), early: Mutex::default(), failed: Arc::default() })
     }
 
     /// Waits until all is durable that was written since; how long that took. After an error, what was written since
     /// must be thrown away: asked again, the kernel would say that all is well.
-    pub fn finish(mut self) -> Result<Duration> {
+    pub fn finish(self) -> Result<Duration> {
+        self.check()
+    }
+
+    /// As [`Flush::finish`], for one that others hold, too.
+    pub(super) fn check(&self) -> Result<Duration> {
         let begin = Instant::now();
         // Two at a time would be in each other's way.
-        self.early.take();
-        rustix::fs::syncfs(&self.file)
+        self.pause();
+        let synced = rustix::fs::syncfs(&self.file);
+        self.failed
+            .get()
+            .map_or(synced, |&errno| Err(errno))
             .with_context(|| format!("what was written to `{}` did not reach the disk", self.path.display()))?;
         Ok(begin.elapsed())
     }
 
+    /// Waits until nothing is written back early any more.
+    pub(super) fn pause(&self) {
+        drop(self.lock().take());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Early>> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Begins to write back, on another thread. `false` where it is not over with the last time.
     pub(super) fn begin(&self) -> bool {
-        let early = self.early.get_or_init(|| Early::start(&self.path));
+        let mut early = self.lock();
+        if early.is_none() {
+            *early = Early::start(&self.path, Arc::clone(&self.failed));
+        }
         early.as_ref().is_none_or(|early| early.due.as_ref().is_some_and(|due| due.try_send(()).is_ok()))
     }
 }
 
-/// A thread that syncs a file system when it is told to. What it is told of errors is of no interest: its descriptor is
-/// its own, so [`Flush::finish`] is told as well.
+/// A thread that syncs a file system when it is told to, by a descriptor of its own: most errors are then told to that of
+/// [`Flush`] as well.
 #[derive(Debug)]
 struct Early {
     due: Option<SyncSender<()>>,
@@ -61,12 +84,14 @@ struct Early {
 
 impl Early {
     /// `None` where there cannot be one: then all is written at the end.
-    fn start(path: &Path) -> Option<Self> {
+    fn start(path: &Path, failed: Arc<OnceLock<Errno>>) -> Option<Self> {
         let (due, wanted) = sync_channel(0);
         let own = File::open(path).ok()?;
         let sync = move || {
             while wanted.recv().is_ok() {
-                let _ = rustix::fs::syncfs(&own);
+                if let Err(errno) = rustix::fs::syncfs(&own) {
+                    let _ = failed.set(errno);
+                }
             }
         };
         let thread = std::thread::Builder::new().name("write-back".to_owned()).spawn(sync).ok()?;
@@ -115,4 +140,22 @@ pub(super) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_was_told_while_it_was_still_written_fails_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let flush = Flush::hold(dir.path()).unwrap();
+        while !flush.begin() {
+            std::thread::yield_now();
+        }
+        flush.check().unwrap();
+        flush.failed.set(Errno::IO).unwrap();
+        let error = flush.finish().unwrap_err();
+        assert!(format!("{error:#}").contains("did not reach the disk"), "{error:#}");
+    }
 }

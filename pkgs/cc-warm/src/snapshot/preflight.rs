@@ -1,7 +1,9 @@
 //! Whether a snapshot, and the way back from it, will fit: counted before any downtime, for each file system.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -9,12 +11,15 @@ use rustix::fs::{FallocateFlags, fallocate, ioctl_ficlone, statfs};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::copies::Staged;
+use super::flush::sync_file_systems;
 use super::garbage::{TRASH, UNFINISHED};
 use super::measure::Totals;
 use super::record::Volume;
+use super::space::is_no_space;
 use super::store::Store;
 use super::tree;
-use crate::sys::random;
+use crate::sys::{random, raw};
 
 /// What a reflinked entry takes of the file system's own records, generously.
 const RECORDS: u64 = 1024;
@@ -78,9 +83,15 @@ pub struct Quota {
     pub needed: u64,
 }
 
-/// What two paths on one file system have in common: what `statfs` says. Subvolumes have devices of their own, and share
-/// the space.
-type Key = (i64, u64, u64, u64);
+/// What two paths on one file system have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Key {
+    #[default]
+    Unknown,
+    Device(u64),
+    /// Subvolumes have devices of their own, and share the space.
+    Btrfs([u8; 16]),
+}
 
 impl Preflight {
     /// Why none can be taken.
@@ -160,13 +171,13 @@ fn space(totals: Totals, reflink: bool) -> u64 {
 
 impl Store {
     /// What a snapshot of `volumes` takes, and the way back from it. Writes nothing but two files of a block, and one of
-    /// what is needed where room can only be tried; they are gone again.
-    pub fn preflight(&self, volumes: &[Volume], reserve: u64) -> Result<Preflight> {
+    /// what is needed where room can only be tried; they are gone again. With a staging copy: what it takes beyond that.
+    pub fn preflight(&self, volumes: &[Volume], reserve: u64, staged: Option<&Staged>) -> Result<Preflight> {
         crate::sys::durable::make_dir(&self.dir)?;
         let mut file_systems = vec![file_system(&self.dir)?];
         let mut needs = Vec::new();
         for volume in volumes {
-            let (holds, copied) = self.estimate(volume)?;
+            let (holds, copied) = self.estimate(volume, staged)?;
             let found = file_system(&volume.dir)?;
             let at = file_systems.iter().position(|known| known.key == found.key).unwrap_or(file_systems.len());
             if at == file_systems.len() {
@@ -176,10 +187,12 @@ impl Store {
             needs.push((VolumeNeed { name: volume.name.clone(), holds, copied, reflink }, at));
         }
         let mut found = count(file_systems, needs, reserve);
-        let copied = found.volumes.iter().map(|need| space(need.copied, need.reflink)).sum();
-        found.quotas.extend(quota_at(&self.dir, UNFINISHED, copied)?);
-        for (volume, need) in volumes.iter().zip(&found.volumes) {
-            found.quotas.extend(quota_at(&volume.dir, TRASH, space(need.holds, need.reflink))?);
+        if found.refusal().is_none() {
+            let copied = found.volumes.iter().map(|need| space(need.copied, need.reflink)).sum();
+            let mut wanted = vec![(self.dir.join(UNFINISHED), copied)];
+            let back = volumes.iter().zip(&found.volumes);
+            wanted.extend(back.map(|(volume, need)| (volume.dir.join(TRASH), space(need.holds, need.reflink))));
+            found.quotas = quotas(&wanted)?;
         }
         Ok(found)
     }
@@ -187,8 +200,11 @@ impl Store {
 
 impl Store {
     /// What `volume` holds, and what of it a snapshot would copy.
-    fn estimate(&self, volume: &Volume) -> Result<(Totals, Totals)> {
-        let known = self.base().and_then(|base| self.known(&base, &volume.name));
+    fn estimate(&self, volume: &Volume, staged: Option<&Staged>) -> Result<(Totals, Totals)> {
+        let known = match staged {
+            Some(staged) => self.of_staged(staged, &volume.name),
+            None => self.base().and_then(|base| self.known(&base, &volume.name)),
+        };
         let found = super::measure::tree(&volume.data(), known.as_ref())?;
         Ok((found.holds, found.copied))
     }
@@ -197,8 +213,14 @@ impl Store {
 fn file_system(path: &Path) -> Result<FileSystem> {
     let found = statfs(path).with_context(|| format!("cannot ask the file system of `{}`", path.display()))?;
     let block = u64::try_from(found.f_bsize).unwrap_or(1);
-    #[allow(clippy::unnecessary_cast, clippy::allow_attributes, reason = "its type differs between architectures")]
-    let kind = found.f_type as i64;
+    let open = || -> Result<Key> {
+        let file = fs::File::open(path)?;
+        Ok(match raw::btrfs_id(&file) {
+            Ok(id) => Key::Btrfs(id),
+            Err(_) => Key::Device(file.metadata()?.dev()),
+        })
+    };
+    let key = open().with_context(|| format!("cannot open `{}`", path.display()))?;
     Ok(FileSystem {
         path: path.to_owned(),
         snapshot: 0,
@@ -206,7 +228,7 @@ fn file_system(path: &Path) -> Result<FileSystem> {
         inodes: 0,
         free: found.f_bavail.saturating_mul(block),
         free_inodes: (found.f_files > 0).then_some(found.f_ffree),
-        key: (kind, found.f_blocks, found.f_files, found.f_bfree),
+        key,
     })
 }
 
@@ -222,26 +244,38 @@ fn reflinks(from: &Path, to: &Path) -> bool {
     attempt().is_ok()
 }
 
-/// What a quota forbids in `dir` of `needed` bytes. Those of btrfs hold for root, and do not show in what is free: there
-/// it is tried, with a file whose name begins with `prefix`.
-fn quota_at(dir: &Path, prefix: &str, needed: u64) -> Result<Option<Quota>> {
-    let attempt = || -> Result<bool> {
-        if needed == 0 || tree::file_system(fs::File::open(dir)?)? != "btrfs" {
-            return Ok(true);
-        }
-        let gone = Gone::make(dir.join(format!("{prefix}{}", random::id()?)))?;
-        let fits = match fallocate(&gone.file, FallocateFlags::empty(), 0, needed) {
-            Ok(()) | Err(Errno::OPNOTSUPP) => true,
-            Err(Errno::NOSPC | Errno::DQUOT) => false,
-            Err(e) => return Err(e.into()),
+/// Which of the `wanted` bytes a quota forbids; each with the path of a file to try it with, without the end of its name.
+/// Quotas of btrfs hold for root, and do not show in what is free: there it is tried, all at the same time.
+fn quotas(wanted: &[(PathBuf, u64)]) -> Result<Vec<Quota>> {
+    let mut short = Vec::new();
+    let mut tried = Vec::new();
+    for (path, needed) in wanted.iter().filter(|(_, needed)| *needed > 0) {
+        let dir = path.parent().unwrap_or(path);
+        let attempt = || -> Result<Option<Gone>> {
+            if tree::file_system(fs::File::open(dir)?)? != "btrfs" {
+                return Ok(None);
+            }
+            let mut name = path.clone().into_os_string();
+            name.push(random::id()?);
+            let gone = Gone::make(name.into())?;
+            match fallocate(&gone.file, FallocateFlags::empty(), 0, *needed) {
+                Ok(()) | Err(Errno::OPNOTSUPP) => Ok(Some(gone)),
+                Err(e) => Err(e.into()),
+            }
         };
-        drop(gone);
-        // What was deleted counts until then.
-        rustix::fs::syncfs(fs::File::open(dir)?)?;
-        Ok(fits)
-    };
-    let fits = attempt().with_context(|| format!("it cannot be tried whether there is room in `{}`", dir.display()))?;
-    Ok((!fits).then(|| Quota { path: dir.to_owned(), needed }))
+        match attempt() {
+            Ok(gone) => tried.extend(gone),
+            Err(error) if is_no_space(&error) => short.push(Quota { path: dir.to_owned(), needed: *needed }),
+            Err(error) => {
+                return Err(error.context(format!("it cannot be tried whether there is room in `{}`", dir.display())));
+            }
+        }
+    }
+    let folders: BTreeSet<PathBuf> = tried.iter().filter_map(|gone| Some(gone.path.parent()?.to_owned())).collect();
+    drop(tried);
+    // What was deleted counts until then.
+    sync_file_systems(folders.iter().map(PathBuf::as_path))?;
+    Ok(short)
 }
 
 /// A file that is gone at the end.
@@ -271,7 +305,7 @@ mod tests {
 
     fn place(path: &str, free: u64, free_inodes: Option<u64>) -> FileSystem {
         let path = PathBuf::from(path);
-        FileSystem { path, snapshot: 0, restore: 0, inodes: 0, free, free_inodes, key: (0, 0, 0, 0) }
+        FileSystem { path, snapshot: 0, restore: 0, inodes: 0, free, free_inodes, key: Key::Unknown }
     }
 
     fn need(bytes: u64, copied: u64, entries: u64, reflink: bool) -> VolumeNeed {
@@ -331,11 +365,11 @@ mod tests {
         let volume = Volume { name: "v".to_owned(), dir: dir.path().join("v") };
         fs::create_dir_all(volume.data()).unwrap();
         fs::write(volume.data().join("file"), vec![1; 1 << 20]).unwrap();
-        let found = store.preflight(std::slice::from_ref(&volume), 0).unwrap();
+        let found = store.preflight(std::slice::from_ref(&volume), 0, None).unwrap();
         assert_eq!((found.volumes[0].holds.entries, found.file_systems.len()), (2, 1));
         assert!(found.copied().bytes >= 1 << 20);
         assert_eq!(found.refusal(), None);
-        assert!(store.preflight(std::slice::from_ref(&volume), u64::MAX).unwrap().refusal().is_some());
+        assert!(store.preflight(std::slice::from_ref(&volume), u64::MAX, None).unwrap().refusal().is_some());
         assert_eq!(fs::read_dir(&volume.dir).unwrap().count(), 1);
         assert_eq!(fs::read_dir(&store.dir).unwrap().count(), 0);
     }

@@ -45,6 +45,9 @@ pub struct Restore<'a> {
     pub reflink: bool,
 }
 
+/// What is wrong with a file that does not fit its digest.
+const OTHER_CONTENT: &str = "has other content than its digest says";
+
 /// A snapshot is not what was recorded of it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the snapshot is damaged: `{path}` {what}")]
@@ -158,12 +161,14 @@ impl Shared {
         if entry.kind == FileType::RegularFile {
             let (from, stat) = self.maker.source.open_known_file(&folder.source, &entry.name)?;
             let from = Arc::new(from);
-            let Linked::First(to) = self.maker.link(folder, &entry, || self.maker.create(folder, &entry))? else {
-                return Ok(None);
-            };
             let wanted = match digest {
                 Digest::Known(wanted) if self.digest => Some(wanted),
                 _ => None,
+            };
+            let Linked::First(to) = self.maker.link(folder, &entry, || self.maker.create(folder, &entry))? else {
+                // The first of its names was copied unchecked, if it is this one that has the digest.
+                let found = wanted.map(|_| self.maker.digest(&from, &stat, (kit, crew))).transpose()?;
+                return Ok((found != wanted).then(|| OTHER_CONTENT.to_owned()));
             };
             let mut found =
                 self.maker.fill(folder, &mut entry, (&from, &stat), to, wanted.is_some(), (&mut *kit, crew))?;
@@ -171,7 +176,7 @@ impl Shared {
                 found = Some(self.maker.digest(&from, &stat, (kit, crew))?);
             }
             if found.is_some() && wanted.is_some() && found != wanted {
-                return Ok(Some("has other content than its digest says".to_owned()));
+                return Ok(Some(OTHER_CONTENT.to_owned()));
             }
         } else {
             if entry.kind == FileType::Symlink {

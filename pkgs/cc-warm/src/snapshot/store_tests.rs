@@ -320,7 +320,7 @@ fn what_did_not_change_is_taken_over_and_from_a_damaged_snapshot_nothing_is() {
     place.take_and_promote("one", at(0));
     fs::write(data.join("file"), "changed").unwrap();
     wait_for_the_clock();
-    let copied = place.store.preflight(&place.volumes, 0).unwrap().copied();
+    let copied = place.store.preflight(&place.volumes, 0, None).unwrap().copied();
     assert!(copied.bytes < 100_000 && copied.entries == 2, "{copied:?}");
     let two = place.take("two");
     assert_eq!((two.volumes[0].taken_over, two.since_full), (1, 1));

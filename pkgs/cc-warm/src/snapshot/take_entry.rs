@@ -216,8 +216,9 @@ impl Shared {
             Entry { flags: recorded.flags, project: recorded.project, xattrs: recorded.xattrs, ..found.clone() };
         Ok(match self.maker.link_old(dir, folder, &entry)? {
             None => None,
-            Some(Linked::First(())) => Some((entry, *digest)),
-            Some(Linked::Again) => Some((entry, Digest::Elsewhere)),
+            // The name that has the digest may never be the first again.
+            Some(Linked::First(())) if *digest == Digest::Elsewhere => Some((entry, Digest::Missing)),
+            Some(_) => Some((entry, *digest)),
         })
     }
 }

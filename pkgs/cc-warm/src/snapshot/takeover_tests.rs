@@ -4,9 +4,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use super::catalog::{Catalog, Digest, Event, Lines, Reader};
 use super::flags;
 use super::moment::Moment;
 use super::predecessor::{Predecessor, Takeover};
+use super::scrub::{Scrub, complete, scrub};
 use super::takeover::Refusal;
 use super::test_tree::{Place, is_root};
 use super::tree::Copied;
@@ -210,4 +212,74 @@ fn a_live_file_is_written_to_without_a_snapshot_seeing_it() {
     for copy in ["one/a", "two/a"] {
         assert_eq!(fs::read(place.path(copy)).unwrap(), vec![1; 8192]);
     }
+}
+
+/// The digest of a file with two names, moved in the catalog `name` from the first of them to the second.
+fn move_digest(place: &Place, name: &str) {
+    let catalog = place.catalog(name);
+    let mut reader = Reader::open(&catalog).unwrap();
+    let sum = reader.header().sum.clone();
+    let mut digests = Vec::new();
+    while let Some(event) = reader.next().unwrap() {
+        if let Event::Entry(_, digest) = event {
+            digests.push(digest);
+        }
+    }
+    assert!(matches!(digests[..], [Digest::Known(_), Digest::Elsewhere]), "{digests:?}");
+    digests.reverse();
+    fs::remove_file(&catalog.digests).unwrap();
+    let mut lines = Lines::create(&catalog.digests).unwrap();
+    let mut text = Vec::new();
+    for digest in &digests {
+        digest.write(&mut text);
+    }
+    lines.write(&text).unwrap();
+    lines.finish_digests(&sum, 0).unwrap();
+}
+
+fn with_two_names() -> Place {
+    let place = Place::new();
+    place.file("a", "content");
+    fs::hard_link(place.path("source/a"), place.path("source/b")).unwrap();
+    let_time_pass();
+    place.take("one");
+    // As when the second name was copied first: threads come to them in any order.
+    move_digest(&place, "one");
+    place
+}
+
+#[test]
+fn a_digest_that_another_name_has_is_not_lost_when_the_file_is_taken_over() {
+    let place = with_two_names();
+    let (tree, catalog) = (place.path("one"), place.catalog("one"));
+    let copied = place.take_from("two", Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+    assert_eq!(copied.taken_over, 1);
+    let (copy, catalog) = (place.path("two"), place.catalog("two"));
+    let order = Scrub { copy: &copy, catalog: &catalog, rate: None, from: 0 };
+    complete(&order, &(), &Interrupt::never()).unwrap();
+    assert!(scrub(&order, &(), &Interrupt::never()).unwrap().checked > 0);
+}
+
+#[test]
+fn content_is_checked_in_a_restore_whichever_of_its_names_has_the_digest() {
+    let place = with_two_names();
+    place.restore_as("one", "new", |_| {}).unwrap();
+    let file = fs::metadata(place.path("one/a")).unwrap();
+    fs::write(place.path("one/a"), "CONTENT").unwrap();
+    let times = fs::FileTimes::new().set_modified(file.modified().unwrap());
+    fs::File::options().write(true).open(place.path("one/a")).unwrap().set_times(times).unwrap();
+    let error = place.restore_as("one", "newer", |_| {}).unwrap_err();
+    assert!(error.to_string().contains("has other content"), "{error:#}");
+}
+
+#[test]
+fn a_record_that_cannot_be_written_is_missing_later_and_hinders_nothing() {
+    let place = Place::new();
+    place.file("a", "content");
+    place.take("one");
+    let (copy, catalog) = (place.path("one"), place.catalog("one"));
+    let nowhere = Catalog { entries: place.path("nowhere/entries"), digests: place.path("nowhere/digests") };
+    let check =
+        Check { copy: &copy, catalog: &catalog, source: None, flush: None, flags: true, record: Some(&nowhere) };
+    verify(&check, &(), &Interrupt::never()).unwrap();
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::garbage::{self, Beside, Failed};
 use super::generations::Generations;
-use super::record::{Volume, VolumeCopy};
+use super::record::{SnapshotId, Volume, VolumeCopy};
 use super::store::{Store, names_in};
 use super::{measure, trash};
 use crate::config::duration::Span;
@@ -138,13 +138,23 @@ impl Store {
         &self.failed
     }
 
-    /// Deletes at once whatever may go while `operation` wants room for a restore: what is not whole, staging copies, the
-    /// trash, failed data whose time is over, then all that is older than a day.
+    /// Deletes at once whatever may go while `operation` wants room to restore the snapshot `wanted`: all that is garbage,
+    /// staging copies, the trash, failed data whose time is over, then all that is older than a day.
     #[must_use]
-    pub fn make_room(&self, volumes: &[Volume], rules: &Rules, operation: &str) -> Vec<anyhow::Error> {
+    pub fn make_room(
+        &self,
+        volumes: &[Volume],
+        rules: &Rules,
+        (operation, wanted): (&str, &SnapshotId),
+    ) -> Vec<anyhow::Error> {
         let mut errors = self.discard_unfinished(volumes);
+        // With names that cannot be read, only what says so in its own name is garbage.
+        let names = Generations::read(&self.dir).unwrap_or_else(|error| {
+            errors.push(error);
+            None
+        });
         for name in names_in(&self.dir).unwrap_or_default() {
-            if [garbage::UNFINISHED, garbage::STAGING].iter().any(|prefix| name.starts_with(prefix)) {
+            if garbage::in_store(&name, names.as_ref()) && name != wanted.as_str() {
                 errors.extend(self.discard(&self.dir.join(name)).err());
             }
         }

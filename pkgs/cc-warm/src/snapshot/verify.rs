@@ -82,10 +82,7 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
         record: check.record.is_some(),
         links: Mutex::default(),
     };
-    let mut record = match check.record {
-        Some(catalog) => Some(Record::create(catalog, reader.is_digested())?),
-        None => None,
-    };
+    let mut record = check.record.and_then(|to| kept(to, Record::create(to, reader.is_digested())));
     let mut total = 0;
     let mut write_back = check.flush;
     crew::run(
@@ -96,10 +93,10 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
                 write_back = None;
             }
             total += piece.count;
-            match &mut record {
-                Some(record) => record.add(&piece),
-                None => Ok(()),
+            if let (Some(to), Some(mut one)) = (check.record, record.take()) {
+                record = kept(to, one.add(&piece).map(|()| one));
             }
+            Ok(())
         },
         || {
             let (entries, bytes) = meter.read();
@@ -108,11 +105,23 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
         },
         |lead| Walk::new(&shared, check.catalog)?.run(reader, &meter, lead),
     )?;
-    if let Some(record) = record {
-        record.finish(began, &kind)?;
+    if let (Some(to), Some(one)) = (check.record, record) {
+        kept(to, one.finish(began, &kind));
     }
     progress.done(meter.read().0, 0);
     Ok(total)
+}
+
+/// What came of writing the record `to`. Without it, the next snapshot copies everything: no verification fails for that.
+fn kept<T>(to: &Catalog, result: Result<T>) -> Option<T> {
+    result
+        .inspect_err(|error| {
+            tracing::warn!("nothing will be taken over from what was restored: {error:#}");
+            for path in [&to.entries, &to.digests] {
+                let _ = std::fs::remove_file(path);
+            }
+        })
+        .ok()
 }
 
 struct Record {

@@ -66,6 +66,24 @@ pub fn set_fs_xattr(fd: impl AsFd, value: FsXattr) -> rustix::io::Result<()> {
     unsafe { ioctl(fd, Setter::<FS_IOC_FSSETXATTR, FsXattr>::new(value)) }
 }
 
+/// The part of `struct btrfs_ioctl_fs_info_args` that is of interest here.
+#[repr(C)]
+struct BtrfsFsInfo {
+    max_id: u64,
+    num_devices: u64,
+    fsid: [u8; 16],
+    rest: [u8; 1024 - 32],
+}
+
+const BTRFS_IOC_FS_INFO: Opcode = opcode::read::<BtrfsFsInfo>(0x94, 31);
+
+/// The id of the btrfs that `fd` is on, the same in all its subvolumes.
+pub fn btrfs_id(fd: impl AsFd) -> rustix::io::Result<[u8; 16]> {
+    // SAFETY: the kernel fills exactly one `struct btrfs_ioctl_fs_info_args`, of 1024 bytes, which any bits are valid for.
+    let info: BtrfsFsInfo = unsafe { ioctl(fd, Getter::<BTRFS_IOC_FS_INFO, BtrfsFsInfo>::new()) }?;
+    Ok(info.fsid)
+}
+
 /// The number of `listxattrat`, the same on all architectures that cc-warm is built for (Linux 6.13 and newer).
 const SYS_LISTXATTRAT: libc::c_long = 465;
 

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, anyhow};
 
 use super::back::JournalFailed;
+use super::leftovers;
 use super::operation::{Operation, Setback};
 use super::saga::Event;
 use crate::snapshot::{self, Depth, Exchange, Rules, SnapshotId, Volume, Work};
@@ -20,7 +21,7 @@ impl Operation<'_> {
             Err(error) if snapshot::is_no_space(&error) => self.say(&format!("there is no room: {error:#}")),
             other => return Ok(other?),
         }
-        for error in self.store.make_room(volumes, &self.rules(), self.id()) {
+        for error in self.store.make_room(volumes, &self.rules(), (self.id(), id)) {
             tracing::warn!("it could not be deleted: {error:#}");
         }
         match self.try_to_build(id, volumes) {
@@ -62,11 +63,6 @@ impl Operation<'_> {
     /// By which rules data of earlier operations goes.
     #[must_use]
     pub fn rules(&self) -> Rules {
-        Rules {
-            keep_failed: self.app.update.keep_failed,
-            keep_previous: self.app.update.keep_previous,
-            reserve: self.host.reserve,
-            now: self.host.clock.now(),
-        }
+        leftovers::rules(self.app, self.host)
     }
 }

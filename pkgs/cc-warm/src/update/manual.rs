@@ -9,7 +9,7 @@ use super::outcome::Outcome;
 use super::recover;
 use super::saga::{EventName, Kind, LiveData};
 use super::turn::{self, Turn};
-use super::{forecast, journal};
+use super::{forecast, journal, leftovers};
 use crate::config::{App, Warm};
 use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed, Release};
 use crate::error::{Exit, Problem};
@@ -36,28 +36,44 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     let observed = deployer.observe()?;
     let (_, identity) = running(app, &observed)?;
     let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
-    let total = must_fit(app, deployer.as_ref(), &store, context.host.reserve)?;
+    leftovers::delete(app, context.host, deployer.as_ref(), &store);
+    let total = must_fit(app, deployer.as_ref(), &store, context.host.reserve, None)?;
     must_be_healthy(context, app, deployer.as_ref())?;
     let staged = stage(context, deployer.as_ref(), &store, total)?;
+    let begun = begin_snapshot(context, app, lock, (deployer.as_ref(), &observed, &release), &store, staged);
+    leftovers::delete_staging(app, context.host, &store);
+    begun
+}
+
+/// What comes after the staging copy: whatever it ends with, that copy is deleted if no operation began.
+fn begin_snapshot(
+    context: &Context<'_>,
+    app: &App,
+    lock: &AppLock,
+    (deployer, observed, release): (&dyn Deployer, &Observed, &Release),
+    store: &Store,
+    staged: Option<Staged>,
+) -> Result<Outcome> {
     if context.host.interrupt.is_set() {
         return Ok(Outcome::Cancelled);
     }
-    let turn = Turn::take(context, app, deployer.as_ref())?;
+    let turn = Turn::take(context, app, deployer)?;
     if turn.is_none() {
         return Ok(turn::missed(context));
     }
-    must_go_back(app, deployer.as_ref(), &release)?;
-    // Once more, right before the stop: minutes may have passed.
-    must_be_healthy(context, app, deployer.as_ref())?;
+    must_go_back(app, deployer, release)?;
+    // Once more, right before the stop: minutes may have passed, and others may have taken the room.
+    must_be_healthy(context, app, deployer)?;
+    must_fit(app, deployer, store, context.host.reserve, staged.as_ref())?;
     Start {
         context,
         app,
-        deployer: deployer.as_ref(),
-        store: &store,
+        deployer,
+        store,
         lock,
         kind: Kind::Snapshot,
-        observed: &observed,
-        to: &release,
+        observed,
+        to: release,
         continuity: None,
         staged,
         turn,
@@ -71,7 +87,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
 pub fn forecast(host: &Host, app: &App) -> Result<Forecast> {
     let deployer = deployer::open(host, app)?;
     let store = Store::new(&host.dirs, &app.name).full_every(app.full_every);
-    let preflight = store.preflight(&deployer.volumes()?, host.reserve)?;
+    let preflight = store.preflight(&deployer.volumes()?, host.reserve, None)?;
     let history = history::read(&host.dirs, &app.name)?;
     let last = history.iter().rev().find_map(|entry| {
         let parts = entry.downtime_parts.filter(|_| matches!(entry.outcome.as_str(), "updated" | "snapshotted"))?;
@@ -365,8 +381,14 @@ fn must_be_whole(context: &Context<'_>, app: &App, store: &Store, chosen: &Snaps
 }
 
 /// Refuses what cannot be snapshotted, before any downtime; else how much the volumes hold.
-fn must_fit(app: &App, deployer: &dyn Deployer, store: &Store, reserve: u64) -> Result<Totals> {
-    let preflight = store.preflight(&deployer.volumes()?, reserve)?;
+fn must_fit(
+    app: &App,
+    deployer: &dyn Deployer,
+    store: &Store,
+    reserve: u64,
+    staged: Option<&Staged>,
+) -> Result<Totals> {
+    let preflight = store.preflight(&deployer.volumes()?, reserve, staged)?;
     match preflight.refusal() {
         None => Ok(preflight.holds()),
         Some(reason) => {

@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use super::assess::{self, Assessment, Next, assess};
 use super::begin::Start;
 use super::context::Context;
+use super::leftovers;
 use super::manual::{self, Now};
 use super::notice::{self, Waits};
 use super::outcome::Outcome;
@@ -263,18 +264,28 @@ impl Run<'_> {
         // For the way back.
         self.deployer.prepared(&current)?;
         self.prepare(&target)?;
-        let preflight = self.preflight()?;
-        if let Some(reason) = preflight.as_ref().and_then(Preflight::refusal) {
-            let waits = Waits { candidate: Some(candidate.clone()), reasons: vec![reason.clone()], approvable: false };
-            self.note_held(state, &waits)?;
-            notice::disk_short(self.context, self.app, &target.version, &reason)?;
-            return Ok(self.held(waits));
+        leftovers::delete(self.app, self.context.host, self.deployer, &self.store());
+        let preflight = self.preflight(None)?;
+        if let Some(outcome) = self.no_room(state, candidate, preflight.as_ref())? {
+            return Ok(outcome);
         }
-        self.context.resolve(&self.app.name, &[AlertKind::DiskShort])?;
         let staged = match preflight {
             Some(preflight) => manual::stage(self.context, self.deployer, &self.store(), preflight.holds())?,
             None => None,
         };
+        let begun = self.apply_staged(state, candidate, &target, staged);
+        leftovers::delete_staging(self.app, self.context.host, &self.store());
+        begun
+    }
+
+    /// What comes after the staging copy: whatever it ends with, that copy is deleted if no operation began.
+    fn apply_staged(
+        &self,
+        state: &mut AppState,
+        candidate: &Candidate,
+        target: &Release,
+        staged: Option<Staged>,
+    ) -> Result<Outcome> {
         let continuity = health::continuity(self.app)?;
         if self.context.host.interrupt.is_set() {
             return Ok(Outcome::Cancelled);
@@ -286,12 +297,16 @@ impl Run<'_> {
             return self
                 .hold(state, Waits { candidate: Some(candidate.clone()), reasons: vec![reason], approvable: false });
         }
-        // Once more, right before the stop: minutes may have passed.
+        // Once more, right before the stop: minutes may have passed, and others may have taken the room.
         if let Some(outcome) = self.not_healthy()? {
             return Ok(outcome);
         }
+        if let Some(outcome) = self.no_room(state, candidate, self.preflight(staged.as_ref())?.as_ref())? {
+            return Ok(outcome);
+        }
+        self.context.resolve(&self.app.name, &[AlertKind::DiskShort])?;
         match self.deployer.observe()? {
-            now if now == self.assessment.observed => self.begin(Kind::Update, &target, continuity, staged, Some(turn)),
+            now if now == self.assessment.observed => self.begin(Kind::Update, target, continuity, staged, Some(turn)),
             _ => Ok(Outcome::Released { by: Untrusted::new("the deployment changed while the update was prepared") }),
         }
     }
@@ -320,12 +335,26 @@ impl Run<'_> {
         Store::new(&self.context.host.dirs, &self.app.name).full_every(self.app.full_every)
     }
 
-    /// What a snapshot of a stateful app would take.
-    fn preflight(&self) -> Result<Option<Preflight>> {
+    /// What a snapshot of a stateful app would take, beyond the staging copy if there is one.
+    fn preflight(&self, staged: Option<&Staged>) -> Result<Option<Preflight>> {
         if !self.app.stateful {
             return Ok(None);
         }
-        self.store().preflight(&self.deployer.volumes()?, self.context.host.reserve).map(Some)
+        self.store().preflight(&self.deployer.volumes()?, self.context.host.reserve, staged).map(Some)
+    }
+
+    /// Held, if there is no room for what is needed; the operator is told.
+    fn no_room(
+        &self,
+        state: &mut AppState,
+        candidate: &Candidate,
+        needed: Option<&Preflight>,
+    ) -> Result<Option<Outcome>> {
+        let Some(reason) = needed.and_then(Preflight::refusal) else { return Ok(None) };
+        let waits = Waits { candidate: Some(candidate.clone()), reasons: vec![reason.clone()], approvable: false };
+        self.note_held(state, &waits)?;
+        notice::disk_short(self.context, self.app, &candidate.version, &reason)?;
+        Ok(Some(self.held(waits)))
     }
 
     /// Keeps the target's commit, so that it can be gone back to even when its tag is gone.

@@ -1,0 +1,39 @@
+//! What earlier runs left: it goes before room is counted, so that it keeps no update from having it.
+
+use crate::config::App;
+use crate::deployer::Deployer;
+use crate::host::Host;
+use crate::snapshot::{Rules, Store};
+
+/// By which rules data of earlier operations goes.
+#[must_use]
+pub fn rules(app: &App, host: &Host) -> Rules {
+    Rules {
+        keep_failed: app.update.keep_failed,
+        keep_previous: app.update.keep_previous,
+        reserve: host.reserve,
+        now: host.clock.now(),
+    }
+}
+
+/// Deletes what is garbage, and data whose time is over. No operation on the app may be under way. What could not be
+/// deleted is noted only: room is counted next.
+pub fn delete(app: &App, host: &Host, deployer: &dyn Deployer, store: &Store) {
+    let volumes = match deployer.volumes() {
+        Ok(volumes) => volumes,
+        Err(error) => return note(&error.into()),
+    };
+    let tidied = store.tidy(&volumes, &rules(app, host), None);
+    tidied.into_iter().chain(store.empty_trash(&volumes)).for_each(|error| note(&error));
+}
+
+/// Deletes the staging copy of an operation that did not begin, if there is one.
+pub fn delete_staging(app: &App, host: &Host, store: &Store) {
+    if !host.dirs.app(app.name.as_str()).journal().exists() {
+        store.discard_staging().iter().for_each(note);
+    }
+}
+
+fn note(error: &anyhow::Error) {
+    tracing::warn!("leftovers could not be deleted: {error:#}");
+}
