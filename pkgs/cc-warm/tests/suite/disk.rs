@@ -96,3 +96,60 @@ fn a_disk_that_is_full_before_an_update_leaves_the_app_alone() {
     assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
     drop(fixture);
 }
+
+/// The app runs on a small disk, and an update waits for it.
+fn on_a_small_disk(state: &Path, fixture: &Fixture) {
+    fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
+    fixture.run(&["update"]).expect(0);
+    fs::write(fixture.sandbox.volume().unwrap().join("_data/attachment"), vec![1; 2 << 20]).unwrap();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    assert!(state.is_dir());
+}
+
+#[test]
+fn what_earlier_runs_left_keeps_no_update_from_the_room_that_it_needs() {
+    let fixture = Fixture::empty();
+    let state = fixture.sandbox.state_dir();
+    let Some(_tmpfs) = Tmpfs::mount(&state) else {
+        println!("skipped: a small disk: no tmpfs can be mounted here");
+        return;
+    };
+    on_a_small_disk(&state, &fixture);
+    // A staging copy of a run that was killed, and data whose deletion was cut short: 7 MiB of 12.
+    let staging = fixture.app_dir().join("snapshots/.staging-0123456789abcdef/volumes/notes");
+    fs::create_dir_all(&staging).unwrap();
+    fs::write(staging.join("attachment"), vec![1; 4 << 20]).unwrap();
+    fs::create_dir_all(state.join("trash")).unwrap();
+    fs::write(state.join(format!("trash/{APP}.0123456789abcdef")), vec![1; 3 << 20]).unwrap();
+    let said = fixture.run(&["update"]).expect(0);
+    assert!(said.contains("updated: 1.0.0+1 → 1.1.0+2"), "{said}");
+    drop(fixture);
+}
+
+#[test]
+fn room_that_is_gone_before_the_stop_stops_no_app() {
+    let fixture = Fixture::empty();
+    let state = fixture.sandbox.state_dir();
+    let Some(tmpfs) = Tmpfs::mount(&state) else {
+        println!("skipped: a small disk: no tmpfs can be mounted here");
+        return;
+    };
+    on_a_small_disk(&state, &fixture);
+    let update = Halted::at(&fixture, &["snapshot.stage.copied"], &["update"]);
+    // Only what cc-warm itself has to write still fits.
+    tmpfs.fill();
+    let filler = OpenOptions::new().write(true).open(state.join("filler")).unwrap();
+    filler.set_len(filler.metadata().unwrap().len() - (1 << 20)).unwrap();
+    drop(filler);
+    let ran = update.goes_on();
+    assert_eq!(ran.code, Some(10), "{}", ran.text);
+    assert!(ran.text.contains("are needed") && !ran.text.contains("stopping"), "{}", ran.text);
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"), "{}", ran.text);
+    let left: Vec<_> =
+        fs::read_dir(fixture.app_dir().join("snapshots")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".staging-")), "{left:?}");
+    fs::remove_file(state.join("filler")).unwrap();
+    fixture.run(&["update"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
+    drop(fixture);
+}
