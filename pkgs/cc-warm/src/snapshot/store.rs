@@ -216,13 +216,18 @@ impl Store {
         if fs::symlink_metadata(&data).is_err() {
             return Ok(true);
         }
+        let is_empty =
+            fs::read_dir(&data).with_context(|| format!("cannot list `{}`", data.display()))?.next().is_none();
         trash::unlock(&data)?;
         let folder = self.failed.join(operation);
         durable::make_dir(&folder)?;
         let beside =
             refuge.map(|refuge| refuge.dir.join(format!("{}{operation}.{}", super::garbage::FAILED, volume.name)));
         for place in [Some(folder.join(&volume.name)), beside].into_iter().flatten() {
-            anyhow::ensure!(fs::symlink_metadata(&place).is_err(), "`{}` is there already", place.display());
+            if fs::symlink_metadata(&place).is_ok() {
+                anyhow::ensure!(is_empty, "`{}` is there already", place.display());
+                return Ok(true);
+            }
             match fs::rename(&data, &place) {
                 Ok(()) => {
                     fault::point("snapshot.set-aside.moved")?;

@@ -265,8 +265,11 @@ fn the_data_of_a_volume_too_many_is_failed_data_too() {
     let kept = place.store.failed_data(&place.volumes);
     assert_eq!(kept.len(), 1);
     assert_eq!((kept[0].operation.as_str(), text(&kept[0].path.join("file")).as_str()), ("op", "extra"));
-    // The volume came back meanwhile: what is kept is not replaced.
+    // A volume that docker keeps has an empty folder again, and an attempt that was cut short is made anew.
     fs::create_dir(extra.data()).unwrap();
+    assert!(place.store.set_aside(extra, "op", place.volumes.first()).unwrap());
+    // The volume came back meanwhile, with data: what is kept is not replaced.
+    fs::write(extra.data().join("file"), "other").unwrap();
     place.store.set_aside(extra, "op", place.volumes.first()).unwrap_err();
     assert_eq!(text(&kept[0].path.join("file")), "extra");
     place.tidy(Timestamp::now() + SignedDuration::from_hours(24 * 8));
