@@ -63,7 +63,7 @@ def before_the_second_state(machine, cc_warm, configurations):
         "mkdir -p /etc/cc-warm",
         "cd /etc/cc-warm-test/configurations/base && cp -a units/. /etc/systemd/system && cp config.json /etc/cc-warm",
         "systemctl daemon-reload",
-        "systemctl start cc-warm.target timers.target",
+        "systemctl start cc-warm-synced.service cc-warm.target timers.target",
     )
     # The job waits for its turn behind the recovery, which the timer has started.
     machine.succeed("systemctl start cc-warm-recover.service")
