@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::garbage::{TRASH, UNFINISHED};
 use super::measure::Totals;
-use super::record::Volume;
+use super::record::{Snapshot, Volume};
 use super::store::Store;
 use super::tree;
 use crate::sys::random;
@@ -186,6 +186,31 @@ impl Store {
 }
 
 impl Store {
+    /// What it takes to build the data of `snapshot` beside what is live in `volumes`. Nothing is held in reserve: that is
+    /// what it is for. A volume that does not exist is taken to come to where the first one is.
+    pub fn preflight_back(&self, volumes: &[Volume], snapshot: &Snapshot) -> Result<Preflight> {
+        let mut file_systems = vec![file_system(&self.dir)?];
+        let (mut needs, mut dirs) = (Vec::new(), Vec::new());
+        for copy in &snapshot.volumes {
+            let live = volumes.iter().find(|volume| volume.name == copy.name).or(volumes.first());
+            let Some(live) = live else { continue };
+            let found = file_system(&live.dir)?;
+            let at = file_systems.iter().position(|known| known.key == found.key).unwrap_or(file_systems.len());
+            if at == file_systems.len() {
+                file_systems.push(found);
+            }
+            let reflink = reflinks(&live.dir, &self.dir);
+            let need = VolumeNeed { name: copy.name.clone(), holds: copy.totals(), copied: Totals::default(), reflink };
+            dirs.push((&live.dir, space(need.holds, reflink)));
+            needs.push((need, at));
+        }
+        let mut found = count(file_systems, needs, 0);
+        for (dir, needed) in dirs {
+            found.quotas.extend(quota_at(dir, TRASH, needed)?);
+        }
+        Ok(found)
+    }
+
     /// What `volume` holds, and what of it a snapshot would copy.
     fn estimate(&self, volume: &Volume) -> Result<(Totals, Totals)> {
         let known = self.base().and_then(|base| self.known(&base, &volume.name));

@@ -12,6 +12,7 @@ pub mod forward;
 pub mod gone;
 pub mod helper;
 pub mod journal;
+pub mod live_data;
 pub mod manual;
 pub mod notice;
 pub mod operation;
