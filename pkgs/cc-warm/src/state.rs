@@ -241,6 +241,26 @@ impl AppState {
         self.rejected.drain(..surplus);
     }
 
+    /// The operator goes down to `to` on purpose: what lies above it is not tried again by itself.
+    pub fn step_down(&mut self, to: &Identity, at: Timestamp, operation: &str, how: &str) {
+        let Some(before) = self.last_good.as_ref().map(|good| good.identity.clone()) else { return };
+        if before.version <= to.version {
+            return;
+        }
+        let mut above: Vec<Identity> = Vec::new();
+        for (version, seen) in self.seen.iter().filter(|(version, _)| **version > to.version) {
+            // The environment is the snapshot's or that which ran last, and either may be what is configured.
+            for env in [to, &before] {
+                above.push(Identity { version: version.clone(), commit: seen.commit.clone(), ..env.clone() });
+            }
+        }
+        above.push(before);
+        for identity in above {
+            let (operation, reason) = (operation.to_owned(), Untrusted::new(format!("{how} to {}", to.version)));
+            self.reject(Rejected { identity, at, operation, reason });
+        }
+    }
+
     /// Remembers that `interrupted` was cut short; whether it was the second time for that identity.
     pub fn interrupt(&mut self, interrupted: Interrupted) -> bool {
         let before = self
@@ -354,6 +374,34 @@ mod tests {
         let (operation, reason) = ("one".to_owned(), Untrusted::new("x"));
         state.reject(Rejected { identity: tried, at, operation, reason });
         assert_eq!(state.approved, [approved(&other)]);
+    }
+
+    #[test]
+    fn who_goes_down_rejects_what_lies_above_and_nothing_else() {
+        let at = Timestamp::UNIX_EPOCH;
+        let seen = |version: &str| {
+            let found = identity(version);
+            (found.version, Seen { commit: found.commit, first: at })
+        };
+        let state = || {
+            let seen = [seen("1.0.0+1"), seen("2.0.0+1"), seen("3.0.0+1")].into();
+            let mut state = AppState { seen, ..AppState::default() };
+            state.commit(identity("2.0.0+1"), at);
+            state
+        };
+        for (to, rejected) in [("1.0.0+1", vec!["2.0.0+1", "3.0.0+1"]), ("2.0.0+1", vec![]), ("3.0.0+1", vec![])] {
+            let mut state = state();
+            state.step_down(&identity(to), at, "op", "restored by hand");
+            let mut found: Vec<String> = state.rejected.iter().map(|one| one.identity.version.to_string()).collect();
+            found.sort();
+            assert_eq!(found, rejected, "{to}");
+        }
+        let mut other = state();
+        let configured = crate::identity::Env::default().digest();
+        let to = Identity { env: serde_json::from_value("ab".repeat(16).into()).unwrap(), ..identity("1.0.0+1") };
+        assert_ne!(to.env, configured);
+        other.step_down(&to, at, "op", "restored by hand");
+        assert!(other.is_rejected(&identity("2.0.0+1")) && other.is_rejected(&identity("3.0.0+1")));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::copies::Staged;
 use super::flush::sync_file_systems;
 use super::garbage::{TRASH, UNFINISHED};
 use super::measure::Totals;
-use super::record::Volume;
+use super::record::{Snapshot, Volume};
 use super::space::is_no_space;
 use super::store::Store;
 use super::tree;
@@ -199,6 +199,31 @@ impl Store {
 }
 
 impl Store {
+    /// What it takes to build the data of `snapshot` beside what is live in `volumes`. Nothing is held in reserve: that is
+    /// what it is for. A volume that does not exist is taken to come to where the first one is.
+    pub fn preflight_back(&self, volumes: &[Volume], snapshot: &Snapshot) -> Result<Preflight> {
+        let mut file_systems = vec![file_system(&self.dir)?];
+        let (mut needs, mut wanted) = (Vec::new(), Vec::new());
+        for copy in &snapshot.volumes {
+            let live = volumes.iter().find(|volume| volume.name == copy.name).or(volumes.first());
+            let Some(live) = live else { continue };
+            let found = file_system(&live.dir)?;
+            let at = file_systems.iter().position(|known| known.key == found.key).unwrap_or(file_systems.len());
+            if at == file_systems.len() {
+                file_systems.push(found);
+            }
+            let reflink = reflinks(&live.dir, &self.dir);
+            let need = VolumeNeed { name: copy.name.clone(), holds: copy.totals(), copied: Totals::default(), reflink };
+            wanted.push((live.dir.join(TRASH), space(need.holds, reflink)));
+            needs.push((need, at));
+        }
+        let mut found = count(file_systems, needs, 0);
+        if found.refusal().is_none() {
+            found.quotas = quotas(&wanted)?;
+        }
+        Ok(found)
+    }
+
     /// What `volume` holds, and what of it a snapshot would copy.
     fn estimate(&self, volume: &Volume, staged: Option<&Staged>) -> Result<(Totals, Totals)> {
         let known = match staged {

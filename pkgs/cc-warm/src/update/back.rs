@@ -100,7 +100,12 @@ impl Operation<'_> {
                 }
                 // What goes wrong while everything ends says nothing of the app.
                 self.left_to_the_boot()?;
-                Ok(self.become_stuck(&error.context("the data could not be restored"))?)
+                let error = error.context("the data could not be restored");
+                if self.progress().may_give_up_restore() {
+                    // Its data is what it ran on: better up as it was than down.
+                    return Ok(self.turn_back(Cause::Interrupted, Untrusted::new(format!("{error:#}")))?);
+                }
+                Ok(self.become_stuck(&error)?)
             }
             Err(other) => Err(other),
         }

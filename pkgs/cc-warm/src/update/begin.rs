@@ -7,7 +7,7 @@ use super::effects;
 use super::journal::Journal;
 use super::operation::Operation;
 use super::outcome::Outcome;
-use super::saga::{Begun, Kind};
+use super::saga::{Begun, EventName, Kind, StuckOn};
 use super::turn::Turn;
 use crate::config::App;
 use crate::deployer::{Deployer, Known, Observed, Release};
@@ -45,8 +45,8 @@ pub struct Start<'a> {
     pub turn: Option<Turn>,
     /// The snapshot that shall come back.
     pub restoring: Option<SnapshotId>,
-    /// The app is stuck now.
-    pub was_stuck: Option<Untrusted>,
+    /// The app is stuck now: why, and on what.
+    pub was_stuck: Option<(Untrusted, StuckOn)>,
 }
 
 impl Start<'_> {
@@ -57,6 +57,7 @@ impl Start<'_> {
             Observed::Absent { .. } => (None, None),
         };
         let host = self.context.host;
+        let (was_stuck, stuck_on) = self.was_stuck.unzip();
         let begun = Begun {
             operation: random::id()?,
             kind: self.kind,
@@ -68,7 +69,8 @@ impl Start<'_> {
             continuity: self.continuity,
             helper: host.exe.to_string_lossy().into_owned(),
             at: host.clock.now(),
-            was_stuck: self.was_stuck,
+            was_stuck,
+            stuck_on,
         };
         let journal = Journal::begin(&host.dirs, host.clock, begun)?;
         let mut operation = Operation {
@@ -87,9 +89,7 @@ impl Start<'_> {
         };
         if let Err(error) = operation.run(self.to) {
             // At the first record nothing is touched, so nothing must be left to settle.
-            if operation.progress().last == super::saga::EventName::Begun
-                && operation.progress().begun.was_stuck.is_none()
-            {
+            if operation.progress().last == EventName::Begun && operation.progress().begun.was_stuck.is_none() {
                 operation.journal.remove()?;
             }
             return Err(error);

@@ -1,5 +1,5 @@
 //! The way back on a full disk: what is not needed goes first, then failed data that is old enough, and last of all the data
-//! that is to be replaced. An app is stuck for want of space only after that.
+//! that is to be replaced, unless it is good. An app is stuck for want of space only after that.
 
 use anyhow::{Context, Result, anyhow};
 
@@ -25,7 +25,7 @@ impl Operation<'_> {
             tracing::warn!("it could not be deleted: {error:#}");
         }
         match self.try_to_build(id, volumes) {
-            Err(error) if snapshot::is_no_space(&error) => {}
+            Err(error) if snapshot::is_no_space(&error) && self.progress().may_discard() => {}
             other => return Ok(other?),
         }
         self.check_before_discarding(id)?;

@@ -57,6 +57,9 @@ fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {
     match (progress.last, progress.begun.kind) {
         (EventName::Committed, Kind::Update | Kind::FirstDeploy) => state.commit(progress.begun.to.clone(), now),
         (EventName::RolledBack, Kind::Restore | Kind::Restart) => {
+            if progress.begun.kind == Kind::Restore && progress.restored {
+                state.step_down(&progress.begun.to, now, &progress.begun.operation, "restored by hand");
+            }
             if let Some(identity) = progress.back_to() {
                 state.commit(identity.clone(), now);
             }
@@ -67,6 +70,8 @@ fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {
             state.stuck = None;
         }
         (EventName::RolledBack, _) => state.stuck = None,
+        // Nothing may be started on that data because it once ran well.
+        (EventName::Released, _) if progress.has_parted_from_last_good() => state.last_good = None,
         (EventName::Stuck, _) => {
             if let Outcome::Stuck { reason, .. } = outcome {
                 let (operation, reason) = (progress.begun.operation.clone(), reason.clone());

@@ -7,7 +7,7 @@ use super::context::Context;
 pub use super::forecast::Forecast;
 use super::outcome::Outcome;
 use super::recover;
-use super::saga::{EventName, Kind, LiveData};
+use super::saga::{EventName, Kind, LiveData, StuckOn};
 use super::turn::{self, Turn};
 use super::{forecast, journal, leftovers};
 use crate::config::{App, Warm};
@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
 use crate::snapshot::{Depth, Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
-use crate::state::{AppState, LastRun, Rejected};
+use crate::state::{AppState, LastRun};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
 
@@ -153,6 +153,7 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
     let deployer = deployer::open(context.host, app)?;
     let store = Store::new(&context.host.dirs, &app.name);
     let observed = deployer.observe()?;
+    let is_good = was_stuck.as_ref().is_none_or(|(_, on)| on.data.fits());
     if let Observed::Present(_) = observed {
         running(app, &observed)?;
     }
@@ -165,6 +166,9 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
     })?;
     must_be_whole(context, app, &store, chosen)?;
     must_go_back(app, deployer.as_ref(), &release)?;
+    if is_good {
+        must_fit_beside(app, deployer.as_ref(), &store, chosen)?;
+    }
     Start {
         context,
         app,
@@ -193,7 +197,10 @@ pub fn unstick(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Optio
         let chosen = choose(context, app, &Which::Current)?;
         return restore(context, app, lock, &chosen).map(Some);
     }
-    let identity = progress.back_to().cloned().context("the journal names no version to start")?;
+    let identity = progress.back_to().cloned().ok_or_else(|| {
+        Problem::new(format!("it is not known which version wrote the data of `{}`; it stays down", app.name))
+            .hint(format!("cc-warm restore {}", app.name))
+    })?;
     restart(context, app, lock, &identity).map(Some)
 }
 
@@ -246,24 +253,8 @@ pub fn note_adopted(context: &Context<'_>, app: &App, identity: &Identity) -> Re
     let (dirs, now) = (&context.host.dirs, context.host.clock.now());
     let mut state = AppState::load(dirs, &app.name)?;
     let operation = random::id()?;
-    let before = state.last_good.take().map(|good| good.identity);
-    if before.as_ref().is_some_and(|before| before.version > identity.version) {
-        // The operator went down on purpose: what lies above is not tried again by itself.
-        let above: Vec<_> = state
-            .seen
-            .iter()
-            .filter(|(version, _)| **version > identity.version)
-            .map(|(v, s)| (v.clone(), s.commit.clone()))
-            .collect();
-        for (version, commit) in above {
-            state.reject(Rejected {
-                identity: Identity { version, commit, ..identity.clone() },
-                at: now,
-                operation: operation.clone(),
-                reason: Untrusted::new(format!("downgraded by hand to {}", identity.version)),
-            });
-        }
-    }
+    let before = state.last_good.as_ref().map(|good| good.identity.clone());
+    state.step_down(identity, now, &operation, "downgraded by hand");
     state.commit(identity.clone(), now);
     state.last_run = Some(LastRun { at: now, outcome: "adopted".to_owned() });
     state.save(dirs, &app.name)?;
@@ -273,12 +264,14 @@ pub fn note_adopted(context: &Context<'_>, app: &App, identity: &Identity) -> Re
     history::add(dirs, &app.name, &entry)
 }
 
-/// Settles a journal, but leaves a stuck one: the reason for being stuck, if it is.
-fn stuck_or_settled(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Option<Untrusted>> {
-    match recover::settle(context, &app.name, lock)? {
-        Some(Outcome::StuckAlready { reason } | Outcome::Stuck { reason, .. }) => Ok(Some(reason)),
-        _ => Ok(None),
-    }
+/// Settles a journal, but leaves a stuck one: why and on what it is stuck, if it is.
+fn stuck_or_settled(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Option<(Untrusted, StuckOn)>> {
+    recover::settle(context, &app.name, lock)?;
+    let journal = journal::peek(&context.host.dirs, &app.name).map_err(|error| error.into_problem(&app.name))?;
+    Ok(journal.and_then(|progress| {
+        let (reason, data) = progress.stuck.clone()?;
+        Some((reason, StuckOn { data, fits: progress.back_to().filter(|_| data.fits()).cloned() }))
+    }))
 }
 
 fn running(app: &App, observed: &Observed) -> Result<(Deployment, Identity)> {
@@ -378,6 +371,13 @@ fn must_be_whole(context: &Context<'_>, app: &App, store: &Store, chosen: &Snaps
         .hint(format!("cc-warm restore {} --previous", app.name))
         .because(anyhow::anyhow!(audit.problems.join("; ")))
         .into())
+}
+
+/// Refuses a restore for which there is no room beside data that is good, before any downtime.
+fn must_fit_beside(app: &App, deployer: &dyn Deployer, store: &Store, chosen: &Snapshot) -> Result<()> {
+    let Some(reason) = store.preflight_back(&deployer.volumes()?, chosen)?.refusal() else { return Ok(()) };
+    let problem = format!("snapshot {} of `{}` cannot be restored; nothing was touched: {reason}", chosen.id, app.name);
+    Err(Problem::new(problem).hint(format!("make room, then `cc-warm restore {}`", app.name)).into())
 }
 
 /// Refuses what cannot be snapshotted, before any downtime; else how much the volumes hold.

@@ -13,6 +13,7 @@ pub mod gone;
 pub mod helper;
 pub mod journal;
 pub mod leftovers;
+pub mod live_data;
 pub mod manual;
 pub mod notice;
 pub mod operation;

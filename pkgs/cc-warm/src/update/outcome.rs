@@ -85,6 +85,9 @@ pub enum Outcome {
         to: Identity,
         /// Where the replaced data is kept, by operation.
         operation: String,
+        /// There was no room to keep it.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        given_up: bool,
     },
     /// What was deployed runs again, on the data that was there.
     Restarted {
@@ -166,7 +169,8 @@ impl Outcome {
                 downtime_parts,
             },
             EventName::RolledBack if begun.kind == Kind::Restore && progress.restored => {
-                Self::Restored { to: begun.to.clone(), operation: begun.operation.clone() }
+                let given_up = progress.discarding;
+                Self::Restored { to: begun.to.clone(), operation: begun.operation.clone(), given_up }
             }
             EventName::RolledBack if begun.kind == Kind::Restart => Self::Restarted { identity: begun.to.clone() },
             EventName::RolledBack => {
@@ -277,7 +281,12 @@ impl Outcome {
                     &[reason.terminal_lines()],
                 )
             }
-            Self::Restored { to, operation } => {
+            Self::Restored { to, given_up: true, .. } => {
+                format!(
+                    "restored: {to} runs on its snapshot; there was no room to keep what was live, so it was given up"
+                )
+            }
+            Self::Restored { to, operation, .. } => {
                 format!("restored: {to} runs on its snapshot; what was live is kept as .cc-warm-failed-{operation}")
             }
             Self::Restarted { identity } => format!("started again: {identity}"),
@@ -328,26 +337,6 @@ impl Outcome {
             Self::Waiting { .. } => Some(format!("cc-warm update --now {app}")),
             Self::DownByHand | Self::Paused { .. } => Some(format!("cc-warm resume {app}")),
             _ => None,
-        }
-    }
-}
-
-impl LiveData {
-    /// Whether the version that ran before can be started on it.
-    #[must_use]
-    pub fn fits(self) -> bool {
-        matches!(self, Self::Untouched | Self::Snapshot)
-    }
-
-    /// In words.
-    #[must_use]
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Untouched => "its data is as it was at the stop",
-            Self::Snapshot => "its data is the restored snapshot",
-            Self::Failed => "its data is what the failed version left",
-            Self::Mixed => "some volumes hold the snapshot, some the failed version's data",
-            Self::Discarded => "its data was given up for want of space, and the snapshot is not back yet",
         }
     }
 }

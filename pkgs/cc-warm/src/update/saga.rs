@@ -8,6 +8,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::live_data::{LiveData, StuckOn};
 use crate::config::App;
 use crate::deployer::Stopped;
 use crate::health::Continuity;
@@ -57,6 +58,9 @@ pub struct Begun {
     /// The app was stuck before, and is again if this comes to nothing.
     #[serde(default)]
     pub was_stuck: Option<Untrusted>,
+    /// What its data was while it was stuck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck_on: Option<StuckOn>,
 }
 
 /// Why an operation goes back.
@@ -67,22 +71,6 @@ pub enum Cause {
     Failed,
     /// It was cut short: nothing is known of the version.
     Interrupted,
-}
-
-/// What an app's live data is when it becomes stuck.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LiveData {
-    /// As it was at the stop.
-    Untouched,
-    /// The restored snapshot, perhaps with newer writes of the prior version.
-    Snapshot,
-    /// What the failed version left.
-    Failed,
-    /// Some volumes are the snapshot's, some the failed version's.
-    Mixed,
-    /// Given up for want of space; the snapshot is not back yet.
-    Discarded,
 }
 
 /// One event of the intent log. It is durable before the act that it announces.
@@ -317,6 +305,7 @@ impl Progress {
             }
             Event::RollingBack { .. } => {
                 matches!(last, E::Stopping | E::Snapshotting | E::Snapshotted | E::Deploying | E::Deployed)
+                    || (last == E::Restoring && self.may_give_up_restore())
             }
             // A restore begins anew as often as it must, but only with this operation's own snapshot.
             Event::Restoring { id } => match last {
@@ -364,28 +353,6 @@ impl Progress {
     #[must_use]
     pub fn needs_restore(&self) -> bool {
         self.touched && self.begun.stateful && !self.restored
-    }
-
-    /// What the app goes back to: what ran before, or (restore by hand) what the snapshot holds.
-    #[must_use]
-    pub fn back_to(&self) -> Option<&Identity> {
-        match self.begun.kind {
-            Kind::Restart => Some(&self.begun.to),
-            Kind::Restore if self.snapshot.is_some() => Some(&self.begun.to),
-            _ => self.begun.from.as_ref(),
-        }
-    }
-
-    /// What the live data is now.
-    #[must_use]
-    pub fn live_data(&self) -> LiveData {
-        match (self.restored, self.exchanges.is_empty(), self.touched || self.begun.was_stuck.is_some()) {
-            (true, _, _) => LiveData::Snapshot,
-            (false, _, _) if self.discarding => LiveData::Discarded,
-            (false, false, _) => LiveData::Mixed,
-            (false, true, true) => LiveData::Failed,
-            (false, true, false) => LiveData::Untouched,
-        }
     }
 }
 

@@ -30,5 +30,6 @@ pub(crate) fn begun() -> Begun {
         helper: "/run/cc-warm".to_owned(),
         at: jiff::Timestamp::UNIX_EPOCH,
         was_stuck: None,
+        stuck_on: None,
     }
 }

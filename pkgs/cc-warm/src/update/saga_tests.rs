@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::LazyLock;
 
-use super::samples::begun;
+use super::samples::{begun, identity};
 use super::*;
 use crate::update::recovery::{Plan, plan};
 
@@ -34,6 +34,15 @@ fn every_event() -> Vec<Event> {
     all
 }
 
+/// What a stuck app's data may be, and whether a version fits it.
+const WAS_STUCK_ON: [(LiveData, bool); 5] = [
+    (LiveData::Untouched, true),
+    (LiveData::Snapshot, true),
+    (LiveData::Failed, false),
+    (LiveData::Mixed, false),
+    (LiveData::Discarded, false),
+];
+
 /// Every sort of operation there is.
 fn starts() -> Vec<Begun> {
     let mut all = Vec::new();
@@ -47,6 +56,10 @@ fn starts() -> Vec<Begun> {
                     Kind::Restore | Kind::Restart if stuck => {
                         one.from = None;
                         one.was_stuck = Some(Untrusted::new("before"));
+                        for (data, fits) in WAS_STUCK_ON {
+                            let fits = fits.then(|| identity("0.9.0+1"));
+                            all.push(Begun { stuck_on: Some(StuckOn { data, fits }), ..one.clone() });
+                        }
                     }
                     _ if stuck => continue,
                     _ => {}
@@ -69,7 +82,8 @@ fn reachable() -> &'static [State] {
 /// All that a transition or a plan looks at.
 fn key(progress: &Progress) -> impl Ord + use<> {
     let begun = &progress.begun;
-    let about = (begun.kind as u8, begun.stateful, begun.from.is_some(), begun.was_stuck.is_some());
+    let stuck_on = begun.stuck_on.as_ref().map(|on| on.data as u8);
+    let about = (begun.kind as u8, begun.stateful, begun.from.is_some(), begun.was_stuck.is_some(), stuck_on);
     let exchanged: Vec<String> = progress.exchanges.iter().map(|exchange| exchange.volume.clone()).collect();
     let so_far =
         (progress.snapshotted, progress.touched, progress.restored, progress.back.is_some(), progress.discarding);
@@ -112,6 +126,54 @@ fn older_code_is_never_started_on_touched_data() {
         if progress.last == EventName::Redeploying {
             assert!(!progress.touched || !progress.begun.stateful || progress.restored, "{path:?}");
         }
+    }
+}
+
+#[test]
+fn a_restore_starts_its_version_only_on_its_data() {
+    for (progress, path) in reachable() {
+        let begun = &progress.begun;
+        if begun.kind == Kind::Restore && progress.last == EventName::Redeploying {
+            let wanted = if progress.restored { Some(&begun.to) } else { begun.from.as_ref() };
+            assert_eq!(progress.back_to(), wanted, "{path:?}");
+        }
+        if begun.kind == Kind::Restore && progress.live_data().fits() && !progress.restored {
+            assert_ne!(progress.back_to(), Some(&begun.to), "{path:?}");
+        }
+    }
+}
+
+#[test]
+fn what_changes_nothing_leaves_the_data_of_a_stuck_app_what_it_was() {
+    for (progress, path) in reachable() {
+        let Some(on) = &progress.begun.stuck_on else { continue };
+        if progress.exchanges.is_empty() && !progress.discarding && !progress.restored {
+            assert_eq!(progress.live_data(), on.data, "{path:?}");
+            if progress.begun.kind == Kind::Restore {
+                assert_eq!(progress.back_to(), on.fits.as_ref(), "{path:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn good_data_is_never_given_up_for_a_restore_by_hand() {
+    for (progress, path) in reachable() {
+        let good = progress.begun.stuck_on.as_ref().map_or(progress.begun.was_stuck.is_none(), |on| on.data.fits());
+        if progress.begun.kind == Kind::Restore && good && progress.exchanges.is_empty() && !progress.discarding {
+            assert!(!progress.may_discard(), "{path:?}");
+        }
+    }
+}
+
+#[test]
+fn the_first_record_of_an_earlier_program_is_read_as_the_worse_unless_it_restarts() {
+    for (kind, data) in [(Kind::Restore, LiveData::Failed), (Kind::Restart, LiveData::Untouched)] {
+        let begun = Begun { kind, from: None, was_stuck: Some(Untrusted::new("before")), ..begun() };
+        let written = serde_json::to_value(&begun).unwrap();
+        assert!(written.get("stuck_on").is_none() && written.get("stuckOn").is_none(), "{written}");
+        let read: Begun = serde_json::from_value(written).unwrap();
+        assert_eq!(Progress::start(Event::Begun(Box::new(read))).unwrap().live_data(), data);
     }
 }
 

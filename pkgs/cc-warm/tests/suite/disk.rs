@@ -72,6 +72,30 @@ fn a_disk_that_is_full_when_the_way_back_begins_does_not_keep_the_app_down() {
 }
 
 #[test]
+fn a_disk_that_is_full_before_a_restore_leaves_the_app_alone() {
+    let fixture = Fixture::empty();
+    let state = fixture.sandbox.state_dir();
+    let Some(tmpfs) = Tmpfs::mount(&state) else {
+        println!("skipped: a full disk: no tmpfs can be mounted here");
+        return;
+    };
+    fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
+    fixture.run(&["update"]).expect(0);
+    for note in NOTES {
+        fixture.sandbox.write_note(note).unwrap();
+    }
+    fixture.run(&["snapshot", APP]).expect(0);
+    tmpfs.fill();
+    let ran = fixture.run(&["restore", APP, "--yes"]).expect(1);
+    assert!(ran.contains("cannot be restored; nothing was touched") && !ran.contains("stopping"), "{ran}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    fs::remove_file(state.join("filler")).unwrap();
+    fixture.run(&["restore", APP, "--yes"]).expect(0);
+    assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
+    drop(fixture);
+}
+
+#[test]
 fn a_disk_that_is_full_before_an_update_leaves_the_app_alone() {
     let fixture = Fixture::empty();
     let state = fixture.sandbox.state_dir();

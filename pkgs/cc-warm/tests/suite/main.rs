@@ -19,3 +19,4 @@ mod screen;
 mod shutdown;
 mod signals;
 mod text;
+mod wrong_data;

@@ -1,0 +1,115 @@
+//! Old code and new data never meet, nor is good data lost, whatever an operator is told to do next.
+
+use cc_warm::demo::maker::Behaviour;
+use cc_warm::demo::sandbox::APP;
+
+use crate::crash::app_log;
+use crate::fixture::{Fixture, NOTES};
+
+const NEVER_WELL: &str = "act.redeploy#1=fail,act.redeploy#2=fail";
+const NO_ROOM: &str = "snapshot.build.begun#1=enospc,snapshot.build.begun#2=enospc";
+
+/// `1.1.0+2` runs, on data that `1.0.0+1` refuses, and the known-good is of `1.0.0+1`.
+fn updated() -> Fixture {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    fixture.run(&["update"]).expect(0);
+    fixture.sandbox.write_note("after the update").unwrap();
+    fixture
+}
+
+#[track_caller]
+fn runs_on_newest_data(fixture: &Fixture, version: &str) {
+    assert_eq!(fixture.answering().as_deref(), Some(version), "{}", app_log(fixture));
+    let notes = fixture.sandbox.notes().unwrap();
+    assert_eq!((&notes[..2], notes.len()), (&NOTES.map(str::to_owned)[..], 3), "{notes:?}");
+    assert!(!app_log(fixture).contains("refuse"), "old code met new data: {}", app_log(fixture));
+    assert_eq!(fixture.journal(), "");
+}
+
+#[test]
+fn a_restore_that_changed_nothing_ends_with_what_ran_before() {
+    let fixture = updated();
+    let said = fixture.run_with_fault("act.restore=fail", &["restore", APP, "--yes"]).expect(11);
+    assert!(said.contains("1.1.0+2 runs again") && said.contains("could not be restored"), "{said}");
+    runs_on_newest_data(&fixture, "1.1.0+2");
+}
+
+#[test]
+fn a_retry_after_a_restore_that_changed_nothing_starts_what_wrote_the_data() {
+    let fixture = updated();
+    let faults = format!("act.restore=fail,{NEVER_WELL}");
+    let said = fixture.run_with_fault(&faults, &["restore", APP, "--yes"]).expect(12);
+    assert!(said.contains("as it was at the stop") && said.contains("hint: cc-warm retry"), "{said}");
+    // A stuck app's restore that comes to nothing leaves it as stuck as it was.
+    let said = fixture.run_with_fault("act.restore=fail", &["restore", APP, "--yes"]).expect(12);
+    assert!(said.contains("as it was at the stop") && said.contains("hint: cc-warm retry"), "{said}");
+    fixture.run(&["retry", APP]).expect(0);
+    runs_on_newest_data(&fixture, "1.1.0+2");
+}
+
+#[test]
+fn a_restore_without_room_gives_up_nothing_that_is_good() {
+    let fixture = updated();
+    let said = fixture.run_with_fault(NO_ROOM, &["restore", APP, "--yes"]).expect(11);
+    assert!(!said.contains("given up"), "{said}");
+    runs_on_newest_data(&fixture, "1.1.0+2");
+}
+
+#[test]
+fn failed_data_that_was_given_up_is_not_said_to_be_kept() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+    fixture.run_with_fault("act.restore=fail", &["update"]).expect(12);
+    let said = fixture.run_with_fault(NO_ROOM, &["restore", APP, "--yes"]).expect(0);
+    assert!(said.contains("so it was given up") && !said.contains(".cc-warm-failed"), "{said}");
+    assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
+}
+
+#[test]
+fn a_restart_that_fails_again_and_again_leaves_the_data_as_good_as_it_was() {
+    let fixture = Fixture::running();
+    fixture.run(&["snapshot", APP]).expect(0);
+    fixture.sandbox.write_note("after the snapshot").unwrap();
+    fixture.run(&["undeploy", APP]).expect(0);
+    fixture.run(&["update"]).expect(0);
+    fixture.run(&["resume", APP]).expect(0);
+    fixture.run_with_fault(NEVER_WELL, &["update"]).expect(12);
+    for _ in 0..2 {
+        let said = fixture.run_with_fault(NEVER_WELL, &["retry", APP]).expect(12);
+        assert!(said.contains("as it was at the stop") && said.contains("hint: cc-warm retry"), "{said}");
+    }
+    // Cut short at its first record, too.
+    assert_eq!(fixture.run_with_fault("journal.begun.after=kill", &["retry", APP]).code, None);
+    fixture.run(&["recover", APP]);
+    fixture.run(&["retry", APP]).expect(0);
+    runs_on_newest_data(&fixture, "1.0.0+1");
+}
+
+#[test]
+fn after_a_release_nothing_is_started_on_data_of_another_version() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+    fixture.run_with_fault("act.taken-over=fail", &["update"]);
+    let history = fixture.run(&["history", APP]).expect(0);
+    assert!(history.contains("released"), "{history}");
+    fixture.run(&["undeploy", APP]).expect(0);
+    fixture.run(&["update"]);
+    fixture.run(&["resume", APP]).expect(0);
+    let said = fixture.run(&["update"]).expect(10);
+    assert!(said.contains("not known which version wrote them"), "{said}");
+    assert!(!app_log(&fixture).contains("refuse"), "old code met new data: {}", app_log(&fixture));
+}
+
+#[test]
+fn what_an_operator_restored_is_not_updated_again_by_itself() {
+    let fixture = updated();
+    fixture.run(&["restore", APP, "--yes"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    let said = fixture.run(&["update"]).expect(0);
+    assert!(said.contains("1.1.0+2 is not tried"), "{said}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    fixture.run(&["retry", APP]).expect(0);
+    fixture.run(&["update"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
+}
