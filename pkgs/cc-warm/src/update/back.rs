@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 
 use super::operation::{Operation, Setback};
+use super::recovery::is_left_over;
 use super::saga::{Cause, Event, EventName, Kind};
-use crate::deployer::DeployError;
+use crate::deployer::{DeployError, Deployment, Observed};
 use crate::health::{Rules, Verdict};
 use crate::snapshot::{Exchange, ExchangeError, Volume};
 use crate::state::{AppState, Interrupted, Rejected};
@@ -79,7 +80,7 @@ impl Operation<'_> {
         }
         match self.progress().snapshot.clone().filter(|_| self.progress().snapshotted) {
             Some(id) => Ok(self.write(&Event::Restoring { id })?),
-            None => Ok(self.become_stuck(&anyhow!("there is no snapshot of this update to go back to"))?),
+            None => self.become_stuck(&anyhow!("there is no snapshot of this update to go back to")),
         }
     }
 
@@ -105,7 +106,7 @@ impl Operation<'_> {
                     // Its data is what it ran on: better up as it was than down.
                     return Ok(self.turn_back(Cause::Interrupted, Untrusted::new(format!("{error:#}")))?);
                 }
-                Ok(self.become_stuck(&error)?)
+                self.become_stuck(&error)
             }
             Err(other) => Err(other),
         }
@@ -182,16 +183,14 @@ impl Operation<'_> {
     fn redeploy(&mut self) -> Result<(), Setback> {
         if let Err(setback) = self.confirm_exchanges() {
             return match setback {
-                Setback::Broken(error) => {
-                    Ok(self.become_stuck(&error.context("the restored data is not in its place"))?)
-                }
+                Setback::Broken(error) => self.become_stuck(&error.context("the restored data is not in its place")),
                 other => Err(other),
             };
         }
         let identity = self.progress().back_to().cloned().context("the journal names no version to go back to")?;
         let release = match self.prepared(&identity) {
             Ok(release) => release,
-            Err(error) => return Ok(self.become_stuck(&error)?),
+            Err(error) => return self.become_stuck(&error),
         };
         let mut last = anyhow!("it was never tried");
         for attempt in 1..=ATTEMPTS {
@@ -211,7 +210,7 @@ impl Operation<'_> {
             }
         }
         self.left_to_the_boot()?;
-        Ok(self.become_stuck(&last.context(format!("{identity} does not become healthy any more")))?)
+        self.become_stuck(&last.context(format!("{identity} does not become healthy any more")))
     }
 
     fn end_of_redeployment(&self) -> Event {
@@ -243,10 +242,31 @@ impl Operation<'_> {
     }
 
     /// Stays down, with the known-good intact.
-    pub fn become_stuck(&mut self, error: &anyhow::Error) -> Result<()> {
+    pub fn become_stuck(&mut self, error: &anyhow::Error) -> Result<(), Setback> {
+        // At `Begun` nothing was touched, so whatever runs is not ours to take down.
+        let touched = self.progress().last != EventName::Begun;
+        let running = if touched { self.deployed_now()?.map(|deployment| deployment.generation) } else { None };
         let (reason, data) = (Untrusted::new(format!("{error:#}")), self.progress().live_data());
         self.say(&format!("stuck: {}", reason.terminal()));
-        self.write(&Event::Stuck { reason, data })
+        Ok(self.write(&Event::Stuck { reason, data, running })?)
+    }
+
+    /// Takes down what was there when the app became stuck. `false`: what runs was deployed since then, and stays.
+    pub fn stop_what_is_stuck(&mut self) -> Result<bool, Setback> {
+        if self.deployed_now()?.is_some_and(|deployment| !is_left_over(self.progress(), &deployment.generation)) {
+            return Ok(false);
+        }
+        self.stop()?;
+        Ok(true)
+    }
+
+    /// What is deployed. `None`, too, where that cannot be told from what is written down of it.
+    fn deployed_now(&self) -> Result<Option<Deployment>, Setback> {
+        match self.patiently(|| self.deployer.observe()) {
+            Ok(Observed::Present(deployment)) => Ok(Some(deployment)),
+            Ok(Observed::Absent { .. }) | Err(DeployError::Failed(_)) => Ok(None),
+            Err(DeployError::NotReady(error)) => Err(Setback::NotReady(error)),
+        }
     }
 }
 

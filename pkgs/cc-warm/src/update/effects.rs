@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use super::context::Context;
-use super::journal::JournalError;
+use super::journal::{Journal, JournalError};
 use super::operation::Operation;
 use super::outcome::Outcome;
 use super::saga::{Cause, EventName, Kind};
@@ -23,7 +23,8 @@ pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Out
     let outcome = Outcome::of(operation.progress(), &operation.watch);
     let stuck = matches!(outcome, Outcome::Stuck { .. });
     // Entering stuck undeploys; done again, it does nothing.
-    let left_running = if stuck { operation.stop().err().map(|setback| setback.to_string()) } else { None };
+    let left_running =
+        if stuck { operation.stop_what_is_stuck().err().map(|setback| setback.to_string()) } else { None };
     let name = operation.app.name.clone();
     remember(&operation, &outcome)?;
     history::add(&context.host.dirs, &name, &entry(&operation, &outcome))?;
@@ -240,6 +241,16 @@ fn tidy(operation: &Operation<'_>, volumes: &[Volume]) {
 fn note(errors: Vec<anyhow::Error>) {
     for error in errors {
         tracing::warn!("leftovers could not be deleted: {error:#}");
+    }
+}
+
+/// Ends what is stuck: what runs was deployed by an operator, and is taken as good. The journal goes last, so that it can
+/// be done again.
+pub fn end_stuck(context: &Context<'_>, name: &AppName) -> Result<()> {
+    context.resolve(name, &[AlertKind::Stuck, AlertKind::UnhealthyBeforeUpdate, AlertKind::DownByHand])?;
+    match Journal::open(&context.host.dirs, context.host.clock, name).map_err(|error| error.into_problem(name))? {
+        Some(journal) if journal.progress().last == EventName::Stuck => journal.remove(),
+        _ => Ok(()),
     }
 }
 

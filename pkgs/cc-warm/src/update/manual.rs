@@ -9,7 +9,7 @@ use super::outcome::Outcome;
 use super::recover;
 use super::saga::{EventName, Kind, LiveData, StuckOn};
 use super::turn::{self, Turn};
-use super::{forecast, journal, leftovers};
+use super::{effects, forecast, journal, leftovers};
 use crate::config::{App, Warm};
 use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed, Release};
 use crate::error::{Exit, Problem};
@@ -192,6 +192,13 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
 pub fn unstick(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Option<Outcome>> {
     let journal = journal::peek(&context.host.dirs, &app.name).map_err(|error| error.into_problem(&app.name))?;
     let Some(progress) = journal.filter(|progress| progress.last == EventName::Stuck) else { return Ok(None) };
+    stuck_or_settled(context, app, lock)?;
+    if let Observed::Present(_) = deployer::open(context.host, app)?.observe()? {
+        // Its data is what that version made of it since.
+        let what = format!("`{}` was deployed by somebody since it became stuck; nothing was touched", app.name);
+        let problem = Problem::new(what).exit(Exit::Refused).hint(format!("cc-warm adopt {}", app.name));
+        return Err(problem.hint(format!("cc-warm restore {}", app.name)).into());
+    }
     let data = progress.stuck.as_ref().map_or(LiveData::Failed, |(_, data)| *data);
     if !data.fits() {
         let chosen = choose(context, app, &Which::Current)?;
@@ -229,9 +236,9 @@ pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Iden
     .run()
 }
 
-/// Takes what runs as last-good, once it is healthy. Changes nothing that runs.
+/// Takes what runs as last-good, once it is healthy; of an app that was stuck, too. Changes nothing that runs.
 pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> {
-    recover::settle(context, &app.name, lock)?;
+    let was_stuck = stuck_or_settled(context, app, lock)?;
     let deployer = deployer::open(context.host, app)?;
     let observed = deployer.observe()?;
     let (deployment, identity) = running(app, &observed)?;
@@ -245,6 +252,9 @@ pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome
     // It must be possible to come back to it.
     deployer.prepared(&identity)?;
     note_adopted(context, app, &identity)?;
+    if was_stuck.is_some() {
+        effects::end_stuck(context, &app.name)?;
+    }
     Ok(Outcome::Adopted { identity })
 }
 

@@ -112,11 +112,17 @@ fn perform(operation: &mut Operation<'_>, plan: Plan) -> Result<(), Setback> {
         Plan::Close | Plan::Finish => Ok(()),
         Plan::Commit => Ok(operation.write(&Event::Committed)?),
         // It may have been killed between the word and the deed.
-        Plan::LeaveStuck => operation.stop().map(drop),
+        Plan::LeaveStuck => {
+            if !operation.stop_what_is_stuck()? {
+                let name = &operation.app.name;
+                operation.say(&format!("somebody deployed it since it became stuck: `cc-warm adopt {name}` ends that"));
+            }
+            Ok(())
+        }
         Plan::StuckAgain => {
             let reason = operation.progress().begun.was_stuck.clone().unwrap_or_default();
             operation.become_stuck(&anyhow!(reason.raw().to_owned()))?;
-            operation.stop().map(drop)
+            operation.stop_what_is_stuck().map(drop)
         }
         Plan::StartPrior | Plan::GoBack | Plan::Undeploy => {
             let on_the_way_back =

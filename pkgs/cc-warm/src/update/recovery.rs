@@ -20,7 +20,7 @@ pub enum Plan {
     Commit,
     /// A terminal event: finish its effects, remove the journal.
     Finish,
-    /// Stuck: make sure that it is down, tell the operator, leave it.
+    /// Stuck: make sure that nothing of it is left running, tell the operator, leave it.
     LeaveStuck,
     /// It was stuck before this operation did anything: say so again.
     StuckAgain,
@@ -47,4 +47,13 @@ pub fn plan(progress: &Progress) -> Plan {
         E::Committed | E::RolledBack | E::Released => Plan::Finish,
         E::Stuck => Plan::LeaveStuck,
     }
+}
+
+/// Whether what is deployed as `generation` of a stuck app was there when it became stuck (or was put up again since: a
+/// swarm does so at a boot), and so is taken down. Anything else an operator deployed.
+#[must_use]
+pub fn is_left_over(progress: &Progress, generation: &str) -> bool {
+    // What runs of an app that is stuck already is an operator's.
+    let found = progress.begun.generation.as_deref().filter(|_| progress.begun.was_stuck.is_none());
+    [progress.left.as_deref(), progress.deployed.as_deref(), found].contains(&Some(generation))
 }

@@ -132,6 +132,9 @@ pub enum Event {
         reason: Untrusted,
         /// What the live data is.
         data: LiveData,
+        /// The generation of what is deployed still, and is taken down next.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        running: Option<String>,
     },
     /// Somebody else works on the app: nothing more is done. Terminal.
     Released {
@@ -225,6 +228,8 @@ pub struct Progress {
     pub restored: bool,
     /// Why it is stuck, and on which data.
     pub stuck: Option<(Untrusted, LiveData)>,
+    /// The generation of what was deployed still when it became stuck.
+    pub left: Option<String>,
     /// Who took over.
     pub released: Option<Untrusted>,
 }
@@ -246,6 +251,7 @@ impl Progress {
             discarding: false,
             restored: false,
             stuck: None,
+            left: None,
             released: None,
         })
     }
@@ -268,7 +274,10 @@ impl Progress {
             Event::Exchanging(exchange) => self.exchanges.push(exchange),
             Event::DiscardingFailed => self.discarding = true,
             Event::Restored => self.restored = true,
-            Event::Stuck { reason, data } => self.stuck = Some((reason, data)),
+            Event::Stuck { reason, data, running } => {
+                self.stuck = Some((reason, data));
+                self.left = running;
+            }
             Event::Released { by } => self.released = Some(by),
             Event::Begun(_)
             | Event::Stopping

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use super::samples::{begun, identity};
 use super::*;
-use crate::update::recovery::{Plan, plan};
+use crate::update::recovery::{Plan, is_left_over, plan};
 
 /// One event of each name.
 fn every_event() -> Vec<Event> {
@@ -27,7 +27,7 @@ fn every_event() -> Vec<Event> {
         Event::Restored,
         Event::Redeploying,
         Event::RolledBack,
-        Event::Stuck { reason: text(), data: LiveData::Failed },
+        Event::Stuck { reason: text(), data: LiveData::Failed, running: None },
         Event::Released { by: text() },
     ];
     assert_eq!(all.iter().map(Event::name).collect::<Vec<_>>(), EventName::ALL);
@@ -220,7 +220,9 @@ fn the_first_event_of_every_plan_is_legal_where_it_is_made() {
             Plan::StartRestored => can(Event::Redeploying),
             Plan::Undeploy => can(back()) || can(Event::RolledBack),
             Plan::Commit => can(Event::Committed),
-            Plan::StuckAgain => can(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed }),
+            Plan::StuckAgain => {
+                can(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed, running: None })
+            }
         };
         assert!(fits, "{path:?}: {:?}", plan(progress));
     }
@@ -264,4 +266,35 @@ fn recovery_is_as_the_design_says() {
     released untouched: Finish
     released touched: Finish
     ");
+}
+
+#[test]
+fn only_what_was_there_when_it_became_stuck_is_taken_down() {
+    let stuck = |begun: Begun, running: Option<&str>| {
+        let mut progress = Progress::start(Event::Begun(Box::new(begun))).unwrap();
+        progress.deployed = Some("target".to_owned());
+        progress.last = EventName::Redeploying;
+        let running = running.map(str::to_owned);
+        progress.apply(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Snapshot, running }).unwrap()
+    };
+    let before = stuck(Begun { was_stuck: Some(Untrusted::new("before")), ..begun() }, None);
+    for (progress, generation, expected) in [
+        (stuck(begun(), Some("prior")), "prior", true),
+        // Put up again by whoever: what was found, and the target.
+        (stuck(begun(), None), "g", true),
+        (stuck(begun(), None), "target", true),
+        // An operator's deployment, of whatever version.
+        (stuck(begun(), Some("prior")), "by hand", false),
+        (stuck(begun(), None), "by hand", false),
+        // What an operation on a stuck app found was an operator's.
+        (before, "g", false),
+    ] {
+        assert_eq!(is_left_over(&progress, generation), expected, "{generation} after {:?}", progress.left);
+    }
+}
+
+#[test]
+fn a_stuck_event_of_an_earlier_cc_warm_is_read() {
+    let event: Event = serde_json::from_str(r#"{"stuck":{"reason":"x","data":"failed"}}"#).unwrap();
+    assert_eq!(event, Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed, running: None });
 }

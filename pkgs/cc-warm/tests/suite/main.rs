@@ -13,6 +13,7 @@ mod policy;
 mod process;
 mod receiver;
 mod recipe;
+mod repaired;
 mod repository;
 mod rules;
 mod screen;
