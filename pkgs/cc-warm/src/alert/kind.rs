@@ -34,6 +34,7 @@ pub enum Severity {
 #[expect(missing_docs, reason = "each has its meaning in `doc`, which the operator's table is made of")]
 pub enum Kind {
     Stuck,
+    Unfinished,
     CorruptState,
     SnapshotDamaged,
     RolledBack,
@@ -72,6 +73,7 @@ impl Kind {
     /// Every kind, the most urgent first.
     pub const ALL: &[Self] = &[
         Self::Stuck,
+        Self::Unfinished,
         Self::CorruptState,
         Self::SnapshotDamaged,
         Self::RolledBack,
@@ -105,6 +107,13 @@ impl Kind {
                 Critical,
                 "An update failed and its rollback failed too. The app is down. Its known-good snapshot is intact, and nothing is done to the app until you act.",
                 "Read the reason (`cc-warm status <app>`), mend it, then run `cc-warm restore <app>` or, once it runs again by your hand, `cc-warm adopt <app>`.",
+            ),
+            Self::Unfinished => doc(
+                "unfinished",
+                Fact,
+                Critical,
+                "An operation on the app failed, and so did what was to bring the app back: it was left where it was, and the app may be down. The alert says how far it came. Every run, and the boot, tries to settle it, and then it is over.",
+                "Mend what the reason names, then run `cc-warm recover <app>`.",
             ),
             Self::CorruptState => doc(
                 "corrupt-state",

@@ -13,6 +13,9 @@ use serde_json::Value;
 pub use self::convergence::convergence;
 pub use self::spec::is_of;
 
+/// The label in which docker keeps the image as the compose file names it.
+const IMAGE_LABEL: &str = "com.docker.stack.image";
+
 /// The daemon.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -262,6 +265,12 @@ impl Service {
     #[must_use]
     pub fn image(&self) -> Option<&str> {
         self.container()["Image"].as_str()
+    }
+
+    /// The same, as the compose file names it.
+    #[must_use]
+    pub fn named_image(&self) -> Option<&str> {
+        self.label(IMAGE_LABEL).or_else(|| self.image())
     }
 
     /// Names and object ids of the secrets (`Secrets`, `SecretName`, `SecretID`) or configs that it uses.

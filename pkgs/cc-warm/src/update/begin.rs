@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::context::Context;
 use super::effects;
 use super::journal::Journal;
+use super::notice;
 use super::operation::Operation;
 use super::outcome::Outcome;
 use super::saga::{Begun, EventName, Kind, StuckOn};
@@ -52,6 +53,11 @@ pub struct Start<'a> {
 impl Start<'_> {
     /// Writes the first record, performs the operation to its end, and finishes its effects.
     pub fn run(self) -> Result<Outcome> {
+        let (context, app) = (self.context, self.app);
+        self.perform().map_err(|error| notice::of_unfinished(context, &app.name, error))
+    }
+
+    fn perform(self) -> Result<Outcome> {
         let (from, generation) = match self.observed {
             Observed::Present(deployment) => (known(&deployment.what), Some(deployment.generation.clone())),
             Observed::Absent { .. } => (None, None),

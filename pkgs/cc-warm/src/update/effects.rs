@@ -29,6 +29,7 @@ pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Out
     remember(&operation, &outcome)?;
     history::add(&context.host.dirs, &name, &entry(&operation, &outcome))?;
     tell(context, &operation, &outcome, left_running)?;
+    context.resolve(&name, &[AlertKind::Unfinished])?;
     if matches!(outcome, Outcome::RolledBack { .. }) && operation.progress().restored {
         context.narrator.say(&format!("kept: {}", kept(&operation)));
     }
@@ -247,7 +248,10 @@ fn note(errors: Vec<anyhow::Error>) {
 /// Ends what is stuck: what runs was deployed by an operator, and is taken as good. The journal goes last, so that it can
 /// be done again.
 pub fn end_stuck(context: &Context<'_>, name: &AppName) -> Result<()> {
-    context.resolve(name, &[AlertKind::Stuck, AlertKind::UnhealthyBeforeUpdate, AlertKind::DownByHand])?;
+    context.resolve(
+        name,
+        &[AlertKind::Stuck, AlertKind::Unfinished, AlertKind::UnhealthyBeforeUpdate, AlertKind::DownByHand],
+    )?;
     match Journal::open(&context.host.dirs, context.host.clock, name).map_err(|error| error.into_problem(name))? {
         Some(journal) if journal.progress().last == EventName::Stuck => journal.remove(),
         _ => Ok(()),

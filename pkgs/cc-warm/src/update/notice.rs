@@ -5,6 +5,8 @@ use anyhow::Result;
 
 use super::assess::Assessment;
 use super::context::Context;
+use super::journal;
+use super::saga::{EventName, Progress};
 use crate::alert::{Alert, Kind};
 use crate::config::App;
 use crate::config::names::AppName;
@@ -147,6 +149,9 @@ pub fn of_error(context: &Context<'_>, name: &AppName, error: anyhow::Error) -> 
     let alert = if let Some(unusable) = error.chain().find_map(|cause| cause.downcast_ref::<Unusable>()) {
         Alert::new(Kind::CorruptState, "state", format!("{name}: its state cannot be used; nothing is done to the app"))
             .fact("because", unusable.to_string())
+    } else if unfinished(context, name, &error).is_some() {
+        // Told where it was left.
+        return error;
     } else if error::exit_of(&error) == Exit::NotReady {
         Alert::new(Kind::NotReady, "not-ready", format!("{name}: nothing can be known of it"))
             .fact("because", format!("{error:#}"))
@@ -159,7 +164,57 @@ pub fn of_error(context: &Context<'_>, name: &AppName, error: anyhow::Error) -> 
     }
 }
 
-/// The deployer answered, and the state could be read: whatever was told of that is over.
+/// Tells of an operation on an app, whose lock is held, that `error` left unfinished, whatever its exit code: systemd takes
+/// some for a success. Gives the error back.
+#[must_use]
+pub fn of_unfinished(context: &Context<'_>, name: &AppName, error: anyhow::Error) -> anyhow::Error {
+    let Some(progress) = unfinished(context, name, &error) else { return error };
+    let title = format!("{name}: an operation could not be finished; the app may be down");
+    let alert = Alert::new(Kind::Unfinished, &progress.begun.operation, title)
+        .fact("tried", progress.begun.to.to_string())
+        .fact("left at", progress.last.as_str())
+        .fact("now", state_of(&progress))
+        .fact("because", format!("{error:#}"))
+        .hint(format!("cc-warm recover {name}"))
+        .hint(format!("cc-warm status {name}"));
+    match context.raise(name, alert) {
+        Ok(()) => error,
+        Err(other) => error.context(format!("and the alert could not be written: {other:#}")),
+    }
+}
+
+/// What `error` left unfinished. A shutdown leaves it to the next boot, and that docker does not answer is nothing new of
+/// an app that is stuck.
+fn unfinished(context: &Context<'_>, name: &AppName, error: &anyhow::Error) -> Option<Progress> {
+    let progress = journal::peek(&context.host.dirs, name).ok()??;
+    let told = match progress.last {
+        EventName::Begun => true,
+        EventName::Stuck => error::exit_of(error) == Exit::NotReady,
+        _ => context.host.interrupt.by_shutdown().is_set(),
+    };
+    (!told).then_some(progress)
+}
+
+/// The state of an app whose operation was left at its last event.
+fn state_of(progress: &Progress) -> &'static str {
+    use EventName as E;
+    match progress.last {
+        E::Begun => "nothing was touched",
+        E::Stopping | E::Snapshotting | E::Snapshotted => "it may be down; its data is untouched",
+        E::RollingBack if !progress.touched => "it may be down; its data is untouched",
+        E::Deploying | E::Deployed | E::RollingBack => {
+            "it may be down, or the version that was tried runs, of which it is not known whether it is well"
+        }
+        E::Restoring | E::Exchanging | E::DiscardingFailed => "it is down; its data is not all back yet",
+        E::Restored | E::Redeploying => "it may be down; its data fits the version that is to be started",
+        E::Healthy | E::Committed => "the new version runs and is healthy; that is not written down everywhere yet",
+        E::RolledBack => "it is as it was before; that is not written down everywhere yet",
+        E::Stuck => "it is stuck, and perhaps not all of it is stopped",
+        E::Released => "somebody works on it",
+    }
+}
+
+/// The deployer answered, the state could be read, and nothing is under way: whatever was told of that is over.
 pub fn answers(context: &Context<'_>, app: &App) -> Result<()> {
-    context.resolve(&app.name, &[Kind::NotReady, Kind::CorruptState])
+    context.resolve(&app.name, &[Kind::NotReady, Kind::CorruptState, Kind::Unfinished])
 }

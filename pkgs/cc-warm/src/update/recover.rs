@@ -23,6 +23,10 @@ use crate::sys::untrusted::Untrusted;
 
 /// Settles the journal of `app`. `None`: there was none, or it had touched nothing.
 pub fn settle(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<Option<Outcome>> {
+    settle_quietly(context, name, lock).map_err(|error| notice::of_unfinished(context, name, error))
+}
+
+fn settle_quietly(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<Option<Outcome>> {
     let journal = match Journal::open(&context.host.dirs, context.host.clock, name) {
         Ok(None) => return Ok(None),
         Ok(Some(journal)) => journal,

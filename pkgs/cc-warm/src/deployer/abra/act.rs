@@ -16,9 +16,6 @@ use crate::lock::AppLock;
 use crate::sys::untrusted::Untrusted;
 use crate::sys::{durable, fault};
 
-/// The label in which docker keeps the image as the compose file names it.
-const IMAGE_LABEL: &str = "com.docker.stack.image";
-
 impl AbraDeployer<'_> {
     pub(super) fn bring_up(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError> {
         self.ready()?;
@@ -94,7 +91,7 @@ impl AbraDeployer<'_> {
             let Some(service) = services.iter().find(|service| service.name() == full) else {
                 bail!("the service `{full}` is not deployed");
             };
-            let has = service.label(IMAGE_LABEL).or_else(|| service.image()).unwrap_or_default();
+            let has = service.named_image().unwrap_or_default();
             if has != image {
                 bail!(
                     "the service `{full}` is not deployed anew: it has the image `{}`",

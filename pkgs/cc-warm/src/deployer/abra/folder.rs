@@ -191,6 +191,14 @@ impl Record {
             deployed.services.iter().map(|(id, service)| (id.clone(), service.mark.clone())).collect();
         (swarm::generation(&marks) == swarm::generation(&self.marks(services))).then_some(deployed)
     }
+
+    /// The deployment of ours of which `services` are what a stop has left so far.
+    pub(super) fn is_rest(&self, services: &[Service]) -> Option<&Mark> {
+        let deployed = self.deployed.as_ref()?;
+        let is_known =
+            |service: &Service| deployed.services.get(&service.id).is_some_and(|known| known.mark == service.mark());
+        (!services.is_empty() && services.iter().all(is_known)).then_some(deployed)
+    }
 }
 
 /// What a release needs of this host.

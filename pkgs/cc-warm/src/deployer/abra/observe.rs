@@ -1,5 +1,7 @@
 //! What is deployed: what docker says, against what cc-warm wrote down when it deployed.
 
+use std::collections::BTreeMap;
+
 use anyhow::anyhow;
 
 use super::AbraDeployer;
@@ -42,6 +44,15 @@ impl AbraDeployer<'_> {
             return Ok(Known::Yes(identity.clone()));
         }
         let Some(labels) = labels else {
+            // A stop that was cut short may have left anything but the service that bears the label.
+            if let Some(mark) = record.is_rest(services) {
+                return Ok(Known::Yes(mark.identity.clone()));
+            }
+            if let Some(identity) = &record.under_way
+                && self.is_half_made(services, identity)?
+            {
+                return Ok(Known::Yes(identity.clone()));
+            }
             return Ok(unknown("no label", format!("no service bears the label `coop-cloud.{stack}.version`")));
         };
         // A deployment of ours that was cut short: it is one of two.
@@ -59,6 +70,28 @@ impl AbraDeployer<'_> {
         };
         Ok(from_labels(&labels, dotenv::version(&text).as_deref(), &commit_of, &text))
     }
+
+    /// Whether `services` may be what a deployment of `identity` got to before it was cut short: the service that bears the
+    /// label need not be the first.
+    fn is_half_made(&self, services: &[Service], identity: &Identity) -> Result<bool, DeployError> {
+        // What was never prepared here was not deployed from here.
+        let Ok(release) = self.release_of(identity) else { return Ok(false) };
+        match self.compose(&release) {
+            Ok(compose) => Ok(is_part_of(services, &self.stack_name()?, &compose.images_by_service())),
+            Err(DeployError::Failed(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether each of `services` is one of `wanted`, by its name in the stack and its image.
+fn is_part_of(services: &[Service], stack: &str, wanted: &BTreeMap<&str, &str>) -> bool {
+    !services.is_empty()
+        && services.iter().all(|service| {
+            let short = service.name().strip_prefix(stack).and_then(|rest| rest.strip_prefix('_'));
+            let image = short.and_then(|short| wanted.get(short).copied());
+            image.is_some() && image == service.named_image()
+        })
 }
 
 /// Whether the labels are those of a deployment of `identity`.
@@ -116,7 +149,9 @@ fn from_labels(
 
 #[cfg(test)]
 mod tests {
+    use super::super::folder::{Mark, ServiceMark};
     use super::*;
+    use crate::update::saga::samples::identity;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -158,6 +193,59 @@ mod tests {
         ] {
             let said = judged(version, chaos, env).unwrap_err();
             assert!(said.contains(why), "{said}");
+        }
+    }
+
+    fn service(name: &str, labelled: Option<&str>, image: &str) -> Service {
+        let mut labels = serde_json::Map::new();
+        labels.extend(labelled.map(|image| ("com.docker.stack.image".to_owned(), image.into())));
+        let spec = serde_json::json!({
+            "Name": name, "Labels": labels, "TaskTemplate": { "ContainerSpec": { "Image": image } },
+        });
+        Service { spec, ..Service::default() }
+    }
+
+    #[test]
+    fn what_a_stop_left_of_our_deployment_is_told_by_ids_and_marks() {
+        let db = Service { id: "1".to_owned(), ..service("login_db", None, "postgres:17") };
+        let app = Service { id: "2".to_owned(), ..service("login_app", None, "notes:2") };
+        let mark = |service: &Service| (service.id.clone(), ServiceMark { mark: service.mark(), before: None });
+        let deployed = Mark {
+            identity: identity("1.2.0+5"),
+            from: None,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            services: [mark(&db), mark(&app)].into(),
+        };
+        let mut record = Record::default();
+        assert!(record.is_rest(std::slice::from_ref(&db)).is_none());
+        record.deployed = Some(deployed);
+        assert!(record.is_rest(std::slice::from_ref(&db)).is_some());
+        let made_anew = Service { id: "3".to_owned(), ..db.clone() };
+        let changed = Service { id: "1".to_owned(), ..service("login_db", None, "postgres:18") };
+        for other in [vec![made_anew], vec![changed.clone()], vec![app, changed], vec![]] {
+            assert!(record.is_rest(&other).is_none(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_deployment_of_ours_got_to_is_part_of_it() {
+        let wanted = BTreeMap::from([("app", "notes:2"), ("db", "postgres:17")]);
+        let db = || service("login_db", Some("postgres:17"), "postgres:17@sha256:0123");
+        for (services, expected) in [
+            (vec![db()], true),
+            (vec![db(), service("login_app", None, "notes:2")], true),
+            // Of the version before, or of somebody else's.
+            (vec![service("login_db", Some("postgres:16"), "postgres:16@sha256:0123")], false),
+            (vec![db(), service("login_app", None, "notes:1")], false),
+            // It has no such service.
+            (vec![db(), service("login_cache", Some("redis:7"), "redis:7")], false),
+            (vec![service("db", Some("postgres:17"), "postgres:17")], false),
+            (vec![service("loginx_db", Some("postgres:17"), "postgres:17")], false),
+            (vec![], false),
+            // Nothing is said of its image.
+            (vec![service("login_db", None, "")], false),
+        ] {
+            assert_eq!(is_part_of(&services, "login", &wanted), expected, "{services:?}");
         }
     }
 }

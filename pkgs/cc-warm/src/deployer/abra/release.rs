@@ -149,19 +149,21 @@ impl AbraDeployer<'_> {
         if !kept || self.kept_env(&identity.env).is_err() {
             self.take_over(identity)?;
         }
-        let find = || -> Result<Release> {
-            let text = self.kept_env(&identity.env)?;
-            self.mirror
-                .ensure_pinned(&identity.commit)
-                .with_context(|| format!("the recipe's mirror does not have commit {}", identity.commit.short()))?;
-            Ok(Release {
-                version: identity.version.clone(),
-                commit: identity.commit.clone(),
-                env: dotenv::effective(&text),
-                secrets: identity.secrets.clone(),
-            })
-        };
-        find().map_err(DeployError::Failed)
+        self.release_of(identity).map_err(DeployError::Failed)
+    }
+
+    /// What was kept of the release of `identity`.
+    pub(super) fn release_of(&self, identity: &Identity) -> Result<Release> {
+        let text = self.kept_env(&identity.env)?;
+        self.mirror
+            .ensure_pinned(&identity.commit)
+            .with_context(|| format!("the recipe's mirror does not have commit {}", identity.commit.short()))?;
+        Ok(Release {
+            version: identity.version.clone(),
+            commit: identity.commit.clone(),
+            env: dotenv::effective(&text),
+            secrets: identity.secrets.clone(),
+        })
     }
 
     /// Keeps what is needed to come back to what runs, which somebody else deployed.

@@ -221,3 +221,30 @@ fn a_state_folder_that_is_not_mounted() {
     let said = screen.shows(&["update"]);
     assert!(said.ends_with("notes: up to date at 1.0.0+1\n"), "{said}");
 }
+
+#[test]
+fn an_app_that_is_left_down_whatever_the_exit_code() {
+    let mut screen = Screen::running();
+    screen.fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    // On the way there, and on the way back: a container that cannot be killed.
+    let cannot_stop = "act.stop#*=fail";
+    let shown = screen.shows_with(&["update"], |program| program.env("CC_WARM_FAULT", cannot_stop));
+    assert!(shown.contains("[exit 1]"), "{shown}");
+    assert_snapshot!(screen.alerts(), @"
+    notes: an operation could not be finished; the app may be down (unfinished, critical)
+    tried: 1.1.0+2 (commit COMMIT)
+    left at: rolling-back
+    now: it may be down; its data is untouched
+    because: the operation on app `notes` was left unfinished at `rolling-back`: the app may be down: the app could not be stopped: fault point `act.stop`
+    hint: cc-warm recover notes
+    hint: cc-warm status notes
+    ");
+    // Told once, though every run finds it so.
+    screen.shows_with(&["update"], |program| program.env("CC_WARM_FAULT", cannot_stop));
+    screen.shows_with(&["recover"], |program| program.env("CC_WARM_FAULT", cannot_stop));
+    assert_snapshot!(screen.alerts(), @"");
+    screen.shows(&["recover"]);
+    let told = screen.alerts();
+    assert!(told.contains("resolved: notes: an operation could not be finished"), "{told}");
+    assert_eq!(screen.fixture.answering().as_deref(), Some("1.0.0+1"));
+}
