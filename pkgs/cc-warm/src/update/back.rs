@@ -1,5 +1,5 @@
 //! The way back: from wherever the journal stands, to the app running what it ran before, on the data it had before; or
-//! stuck, down, with its known-good intact.
+//! stuck, down, with its known-good untouched.
 //!
 //! Every step looks at the journal first, so a recovery enters here at any event.
 
@@ -11,6 +11,7 @@ use super::operation::{Operation, Setback};
 use super::saga::{Cause, Event, EventName, Kind};
 use crate::deployer::DeployError;
 use crate::health::{Rules, Verdict};
+use crate::snapshot::restore::Damaged;
 use crate::snapshot::{Exchange, ExchangeError, Volume};
 use crate::state::{AppState, Interrupted, Rejected};
 use crate::sys::fault;
@@ -242,11 +243,12 @@ impl Operation<'_> {
         }
     }
 
-    /// Stays down, with the known-good intact.
+    /// Stays down, with the known-good untouched.
     pub fn become_stuck(&mut self, error: &anyhow::Error) -> Result<()> {
         let (reason, data) = (Untrusted::new(format!("{error:#}")), self.progress().live_data());
+        let damaged = error.chain().any(<dyn std::error::Error>::is::<Damaged>);
         self.say(&format!("stuck: {}", reason.terminal()));
-        self.write(&Event::Stuck { reason, data })
+        self.write(&Event::Stuck { reason, data, damaged })
     }
 }
 

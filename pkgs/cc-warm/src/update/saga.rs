@@ -132,6 +132,9 @@ pub enum Event {
         reason: Untrusted,
         /// What the live data is.
         data: LiveData,
+        /// The snapshot turned out to be damaged.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        damaged: bool,
     },
     /// Somebody else works on the app: nothing more is done. Terminal.
     Released {
@@ -225,6 +228,8 @@ pub struct Progress {
     pub restored: bool,
     /// Why it is stuck, and on which data.
     pub stuck: Option<(Untrusted, LiveData)>,
+    /// Whether the snapshot turned out to be damaged.
+    pub damaged: bool,
     /// Who took over.
     pub released: Option<Untrusted>,
 }
@@ -246,6 +251,7 @@ impl Progress {
             discarding: false,
             restored: false,
             stuck: None,
+            damaged: false,
             released: None,
         })
     }
@@ -268,7 +274,10 @@ impl Progress {
             Event::Exchanging(exchange) => self.exchanges.push(exchange),
             Event::DiscardingFailed => self.discarding = true,
             Event::Restored => self.restored = true,
-            Event::Stuck { reason, data } => self.stuck = Some((reason, data)),
+            Event::Stuck { reason, data, damaged } => {
+                self.stuck = Some((reason, data));
+                self.damaged = damaged;
+            }
             Event::Released { by } => self.released = Some(by),
             Event::Begun(_)
             | Event::Stopping

@@ -27,7 +27,7 @@ fn every_event() -> Vec<Event> {
         Event::Restored,
         Event::Redeploying,
         Event::RolledBack,
-        Event::Stuck { reason: text(), data: LiveData::Failed },
+        Event::Stuck { reason: text(), data: LiveData::Failed, damaged: false },
         Event::Released { by: text() },
     ];
     assert_eq!(all.iter().map(Event::name).collect::<Vec<_>>(), EventName::ALL);
@@ -220,7 +220,9 @@ fn the_first_event_of_every_plan_is_legal_where_it_is_made() {
             Plan::StartRestored => can(Event::Redeploying),
             Plan::Undeploy => can(back()) || can(Event::RolledBack),
             Plan::Commit => can(Event::Committed),
-            Plan::StuckAgain => can(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed }),
+            Plan::StuckAgain => {
+                can(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed, damaged: false })
+            }
         };
         assert!(fits, "{path:?}: {:?}", plan(progress));
     }
@@ -264,4 +266,12 @@ fn recovery_is_as_the_design_says() {
     released untouched: Finish
     released touched: Finish
     ");
+}
+
+#[test]
+fn an_event_of_an_earlier_program_that_does_not_say_so_is_of_no_damaged_snapshot() {
+    let written = serde_json::json!({ "stuck": { "reason": "x", "data": "failed" } });
+    let stuck = Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed, damaged: false };
+    assert_eq!(serde_json::to_value(&stuck).unwrap(), written);
+    assert_eq!(serde_json::from_value::<Event>(written).unwrap(), stuck);
 }
