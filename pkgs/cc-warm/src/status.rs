@@ -15,7 +15,7 @@ use crate::snapshot::Store;
 use crate::state::{self, AppState};
 use crate::sys::untrusted::Untrusted;
 use crate::update::journal;
-use crate::update::saga::EventName;
+use crate::update::saga::{EventName, LiveData};
 
 /// One app. In JSON, absent fields mean "not so".
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -128,9 +128,9 @@ impl AppStatus {
             }
             Ok(Some(progress)) if progress.last == EventName::Stuck => {
                 let reason = progress.stuck.as_ref().map(|(reason, _)| reason.first_line()).unwrap_or_default();
-                let fits = progress.stuck.as_ref().is_some_and(|(_, data)| data.fits());
-                let next = if fits { "retry" } else { "restore" };
-                self.wrong(format!("STUCK, the app is down: {reason}"), Some(format!("cc-warm {next} {name}")));
+                let data = progress.stuck.as_ref().map_or(LiveData::Failed, |(_, data)| *data);
+                let next = data.way_out(progress.damaged, name.as_str());
+                self.wrong(format!("STUCK, the app is down: {reason}"), Some(next));
             }
             Ok(Some(progress)) => match holder {
                 Some(holder) => self.notes.push(format!("under way, at `{}`: {holder}", progress.last.as_str())),

@@ -105,7 +105,7 @@ impl Kind {
                 "stuck",
                 Fact,
                 Critical,
-                "An update failed and its rollback failed too. The app is down. Its known-good snapshot is intact, and nothing is done to the app until you act.",
+                "An update failed and its rollback failed too. The app is down. Its known-good snapshot was not touched, and nothing is done to the app until you act.",
                 "Read the reason (`cc-warm status <app>`), mend it, then run `cc-warm restore <app>` or, once it runs again by your hand, `cc-warm adopt <app>`.",
             ),
             Self::Unfinished => doc(

@@ -114,8 +114,8 @@ impl Plan {
     fn of_journal(app: &AppName, progress: &Progress, holder: Option<String>) -> Self {
         let note = match (&progress.stuck, holder) {
             (Some((reason, data)), _) => {
-                let next = if data.fits() { "retry" } else { "restore" };
-                let notes = vec![reason.first_line(), format!("hint: cc-warm {next} {app}")];
+                let next = data.way_out(progress.damaged, app.as_str());
+                let notes = vec![reason.first_line(), format!("hint: {next}")];
                 return Self::new(app, "stuck", notes);
             }
             (None, Some(holder)) => format!("an operation is under way, at `{}`: {holder}", progress.last.as_str()),

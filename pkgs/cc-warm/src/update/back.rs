@@ -1,5 +1,5 @@
 //! The way back: from wherever the journal stands, to the app running what it ran before, on the data it had before; or
-//! stuck, down, with its known-good intact.
+//! stuck, down, with its known-good untouched.
 //!
 //! Every step looks at the journal first, so a recovery enters here at any event.
 
@@ -12,6 +12,7 @@ use super::recovery::is_left_over;
 use super::saga::{Cause, Event, EventName, Kind};
 use crate::deployer::{DeployError, Deployment, Observed};
 use crate::health::{Rules, Verdict};
+use crate::snapshot::restore::Damaged;
 use crate::snapshot::{Exchange, ExchangeError, Volume};
 use crate::state::{AppState, Interrupted, Rejected};
 use crate::sys::fault;
@@ -241,14 +242,15 @@ impl Operation<'_> {
         }
     }
 
-    /// Stays down, with the known-good intact.
+    /// Stays down, with the known-good untouched.
     pub fn become_stuck(&mut self, error: &anyhow::Error) -> Result<(), Setback> {
         // At `Begun` nothing was touched, so whatever runs is not ours to take down.
         let touched = self.progress().last != EventName::Begun;
         let running = if touched { self.deployed_now()?.map(|deployment| deployment.generation) } else { None };
         let (reason, data) = (Untrusted::new(format!("{error:#}")), self.progress().live_data());
+        let damaged = error.chain().any(<dyn std::error::Error>::is::<Damaged>);
         self.say(&format!("stuck: {}", reason.terminal()));
-        Ok(self.write(&Event::Stuck { reason, data, running })?)
+        Ok(self.write(&Event::Stuck { reason, data, running, damaged })?)
     }
 
     /// Takes down what was there when the app became stuck. `false`: what runs was deployed since then, and stays.

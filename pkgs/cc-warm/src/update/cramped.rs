@@ -7,6 +7,7 @@ use super::back::JournalFailed;
 use super::leftovers;
 use super::operation::{Operation, Setback};
 use super::saga::Event;
+use crate::snapshot::restore::Damaged;
 use crate::snapshot::{self, Depth, Exchange, Rules, SnapshotId, Volume, Work};
 use crate::sys::fault;
 
@@ -50,7 +51,8 @@ impl Operation<'_> {
         if audit.problems.is_empty() {
             return Ok(());
         }
-        Err(anyhow!("snapshot {id} is damaged, so nothing is given up for it: {}", audit.problems.join("; ")))
+        let what = format!("does not pass its check: {}", audit.problems.join("; "));
+        Err(anyhow!(Damaged { path: id.to_string(), what }).context("nothing is given up for it"))
     }
 
     /// Empties the live data of `volumes`, which have not been exchanged, and deletes what this operation set aside.

@@ -125,7 +125,7 @@ fn tell(
         Outcome::RolledBack { tried, to, cause, reason, .. } => {
             Some(rolled_back(operation, tried, to.as_ref(), *cause, reason))
         }
-        Outcome::Stuck { reason, data } => {
+        Outcome::Stuck { reason, data, damaged } => {
             let mut alert = Alert::new(AlertKind::Stuck, id, format!("{name} is stuck: it is down and stays down"))
                 .fact("tried", progress.begun.to.to_string())
                 .fact("because", reason.raw());
@@ -134,7 +134,8 @@ fn tell(
             }
             alert = alert.fact("data", data.describe());
             if let Some(snapshot) = progress.snapshot.as_ref().filter(|_| progress.snapshotted) {
-                alert = alert.fact("known-good", format!("snapshot {snapshot}, intact"));
+                let known = if *damaged { "damaged" } else { "verified when it was taken" };
+                alert = alert.fact("known-good", format!("snapshot {snapshot}, {known}"));
             }
             if let Some(error) = left_running {
                 alert = alert.fact("still there", format!("it could not be stopped: {error}"));

@@ -38,6 +38,17 @@ impl LiveData {
         matches!(self, Self::Untouched | Self::Snapshot)
     }
 
+    /// The command that brings an app that is stuck on it back.
+    #[must_use]
+    pub fn way_out(self, damaged: bool, app: &str) -> String {
+        match (self.fits(), damaged) {
+            // Nothing has to be brought back.
+            (true, _) => format!("cc-warm retry {app}"),
+            (false, false) => format!("cc-warm restore {app}"),
+            (false, true) => format!("cc-warm restore {app} --previous"),
+        }
+    }
+
     /// In words.
     #[must_use]
     pub fn describe(self) -> &'static str {

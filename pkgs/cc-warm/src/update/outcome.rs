@@ -111,6 +111,9 @@ pub enum Outcome {
         reason: Untrusted,
         /// What the live data is.
         data: LiveData,
+        /// The snapshot turned out to be damaged.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        damaged: bool,
     },
     /// It was stuck before this run.
     StuckAlready {
@@ -160,7 +163,7 @@ impl Outcome {
         match progress.last {
             EventName::Stuck => {
                 let (reason, data) = progress.stuck.clone().unwrap_or((Untrusted::default(), LiveData::Failed));
-                Self::Stuck { reason, data }
+                Self::Stuck { reason, data, damaged: progress.damaged }
             }
             EventName::Released => Self::Released { by: progress.released.clone().unwrap_or_default() },
             EventName::Committed if begun.kind == Kind::Snapshot => Self::Snapshotted {
@@ -293,7 +296,7 @@ impl Outcome {
             Self::Snapshotted { snapshot, downtime_ms, downtime_parts } => {
                 format!("snapshot {snapshot} is the known-good{}", down(downtime_ms, downtime_parts))
             }
-            Self::Stuck { reason, data } => lines(
+            Self::Stuck { reason, data, .. } => lines(
                 &format!("STUCK: the app is down and stays down ({})", data.describe()),
                 &[reason.terminal_lines()],
             ),
@@ -328,9 +331,7 @@ impl Outcome {
             Self::RolledBack { cause: Some(Cause::Failed), .. } => {
                 Some(format!("it is not tried again until a newer version, or `cc-warm retry {app}`"))
             }
-            // Its data fits the version that ran before: nothing has to be brought back.
-            Self::Stuck { data, .. } if data.fits() => Some(format!("cc-warm retry {app}")),
-            Self::Stuck { .. } => Some(format!("cc-warm restore {app}")),
+            Self::Stuck { data, damaged, .. } => Some(data.way_out(*damaged, app)),
             Self::StuckAlready { .. } | Self::Released { .. } | Self::UnhealthyBefore { .. } => {
                 Some(format!("cc-warm status {app}"))
             }

@@ -135,6 +135,9 @@ pub enum Event {
         /// The generation of what is deployed still, and is taken down next.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         running: Option<String>,
+        /// The snapshot turned out to be damaged.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        damaged: bool,
     },
     /// Somebody else works on the app: nothing more is done. Terminal.
     Released {
@@ -230,6 +233,8 @@ pub struct Progress {
     pub stuck: Option<(Untrusted, LiveData)>,
     /// The generation of what was deployed still when it became stuck.
     pub left: Option<String>,
+    /// Whether the snapshot turned out to be damaged.
+    pub damaged: bool,
     /// Who took over.
     pub released: Option<Untrusted>,
 }
@@ -252,6 +257,7 @@ impl Progress {
             restored: false,
             stuck: None,
             left: None,
+            damaged: false,
             released: None,
         })
     }
@@ -274,9 +280,10 @@ impl Progress {
             Event::Exchanging(exchange) => self.exchanges.push(exchange),
             Event::DiscardingFailed => self.discarding = true,
             Event::Restored => self.restored = true,
-            Event::Stuck { reason, data, running } => {
+            Event::Stuck { reason, data, running, damaged } => {
                 self.stuck = Some((reason, data));
                 self.left = running;
+                self.damaged = damaged;
             }
             Event::Released { by } => self.released = Some(by),
             Event::Begun(_)

@@ -27,7 +27,7 @@ fn every_event() -> Vec<Event> {
         Event::Restored,
         Event::Redeploying,
         Event::RolledBack,
-        Event::Stuck { reason: text(), data: LiveData::Failed, running: None },
+        Event::Stuck { reason: text(), data: LiveData::Failed, running: None, damaged: false },
         Event::Released { by: text() },
     ];
     assert_eq!(all.iter().map(Event::name).collect::<Vec<_>>(), EventName::ALL);
@@ -221,7 +221,7 @@ fn the_first_event_of_every_plan_is_legal_where_it_is_made() {
             Plan::Undeploy => can(back()) || can(Event::RolledBack),
             Plan::Commit => can(Event::Committed),
             Plan::StuckAgain => {
-                can(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed, running: None })
+                can(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed, running: None, damaged: false })
             }
         };
         assert!(fits, "{path:?}: {:?}", plan(progress));
@@ -275,7 +275,9 @@ fn only_what_was_there_when_it_became_stuck_is_taken_down() {
         progress.deployed = Some("target".to_owned());
         progress.last = EventName::Redeploying;
         let running = running.map(str::to_owned);
-        progress.apply(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Snapshot, running }).unwrap()
+        progress
+            .apply(Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Snapshot, running, damaged: false })
+            .unwrap()
     };
     let before = stuck(Begun { was_stuck: Some(Untrusted::new("before")), ..begun() }, None);
     for (progress, generation, expected) in [
@@ -294,7 +296,9 @@ fn only_what_was_there_when_it_became_stuck_is_taken_down() {
 }
 
 #[test]
-fn a_stuck_event_of_an_earlier_cc_warm_is_read() {
-    let event: Event = serde_json::from_str(r#"{"stuck":{"reason":"x","data":"failed"}}"#).unwrap();
-    assert_eq!(event, Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed, running: None });
+fn a_stuck_event_of_an_earlier_program_names_no_generation_and_no_damage() {
+    let written = serde_json::json!({ "stuck": { "reason": "x", "data": "failed" } });
+    let stuck = Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed, running: None, damaged: false };
+    assert_eq!(serde_json::to_value(&stuck).unwrap(), written);
+    assert_eq!(serde_json::from_value::<Event>(written).unwrap(), stuck);
 }

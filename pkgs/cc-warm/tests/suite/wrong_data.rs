@@ -5,6 +5,7 @@ use cc_warm::demo::sandbox::APP;
 
 use crate::crash::app_log;
 use crate::fixture::{Fixture, NOTES};
+use crate::signals::Halted;
 
 const NEVER_WELL: &str = "act.redeploy#1=fail,act.redeploy#2=fail";
 const NO_ROOM: &str = "snapshot.build.begun#1=enospc,snapshot.build.begun#2=enospc";
@@ -112,4 +113,34 @@ fn what_an_operator_restored_is_not_updated_again_by_itself() {
     fixture.run(&["retry", APP]).expect(0);
     fixture.run(&["update"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
+}
+
+/// Cuts every copy of the users' notes below `dir` short.
+fn damage(dir: &std::path::Path) -> usize {
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() {
+            damaged += damage(&path);
+        } else if kind.is_file() && std::fs::read_to_string(&path).is_ok_and(|text| text.contains(NOTES[0])) {
+            std::fs::write(&path, "").unwrap();
+            damaged += 1;
+        }
+    }
+    damaged
+}
+
+#[test]
+fn a_snapshot_that_is_damaged_is_not_called_intact_nor_hinted_at() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+    let update = Halted::at(&fixture, &["journal.rolling-back.after"], &["update"]);
+    assert!(damage(&fixture.app_dir().join("snapshots")) > 0);
+    let said = update.goes_on().expect(12);
+    assert!(said.contains("the snapshot is damaged") && said.contains("restore notes --previous"), "{said}");
+    let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap();
+    assert!(alerts.contains(", damaged") && !alerts.contains("intact"), "{alerts}");
+    assert!(alerts.contains("cc-warm restore notes --previous"), "{alerts}");
+    let status = fixture.status().to_string();
+    assert!(status.contains("cc-warm restore notes --previous"), "{status}");
 }

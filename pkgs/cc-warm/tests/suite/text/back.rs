@@ -165,7 +165,7 @@ fn a_stuck_app() {
     because: 1.0.0+1 (commit COMMIT) does not become healthy any more: fault point `act.redeploy`
     it went back because: http http://127.0.0.1:PORT/health answered 500, wanted 200 (body begins: the new storage engine is not there)
     data: its data is the restored snapshot
-    known-good: snapshot ID, intact
+    known-good: snapshot ID, verified when it was taken
     hint: cc-warm status notes
     hint: cc-warm retry notes
     ");
