@@ -46,7 +46,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let age = super::age(age);
     if !args.yes {
         return Err(Problem::new(format!(
-            "app `{}` would go back to {} with its data of {} ({age} ago): what was written since is no longer seen, but kept aside; nothing was touched",
+            "app `{}` would go back to {} with its data of {} ({age} ago): what was written since is no longer seen, but kept aside (of a stuck app, if there is room); nothing was touched",
             args.app, chosen.tag.identity, chosen.tag.taken_at.strftime("%Y-%m-%d %H:%M:%S UTC")
         ))
         .exit(Exit::Refused)
