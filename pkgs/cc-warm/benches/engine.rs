@@ -118,14 +118,8 @@ fn taken(args: &TakeArgs) -> Result<Value> {
     let copy = begin.elapsed();
     if !args.running {
         let flags = copied.lessened == 0;
-        let check = Check {
-            copy: &args.target,
-            catalog: &catalog,
-            source: Some(&args.source),
-            flush: Some(&flush),
-            flags,
-            record: None,
-        };
+        let check =
+            Check { source: Some(&args.source), flush: Some(&flush), flags, ..Check::of(&args.target, &catalog) };
         verify(&check, &(), &never)?;
     }
     let verified = begin.elapsed();
@@ -154,11 +148,7 @@ fn restored(args: &RestoreArgs) -> Result<Value> {
     let copied = restore(&order, &(), &never)?;
     let copy = begin.elapsed();
     let flags = copied.lessened == 0;
-    verify(
-        &Check { copy: &args.target, catalog: &catalog, source: None, flush: Some(&flush), flags, record: None },
-        &(),
-        &never,
-    )?;
+    verify(&Check { flush: Some(&flush), flags, ..Check::of(&args.target, &catalog) }, &(), &never)?;
     let verified = begin.elapsed();
     flush.finish()?;
     Ok(told(copy, verified, begin.elapsed(), copied.taken_over, copied.reflinked))

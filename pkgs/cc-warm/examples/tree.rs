@@ -105,14 +105,7 @@ fn take_tree(arguments: &mut Arguments) -> Result<Value> {
         let order =
             Take { source: &source, target: &target, flush, catalog: &catalog, predecessor, running, digest, reflink };
         let copied = take(&order, &(), interrupt)?;
-        let check = Check {
-            copy: &target,
-            catalog: &catalog,
-            source: Some(&source),
-            flush: None,
-            flags: copied.lessened == 0,
-            record: None,
-        };
+        let check = Check { source: Some(&source), flags: copied.lessened == 0, ..Check::of(&target, &catalog) };
         Ok((copied, check))
     })
 }
@@ -127,14 +120,7 @@ fn restore_tree(arguments: &mut Arguments) -> Result<Value> {
     finish(&target, check, sync, |interrupt, flush| {
         let order = Restore { source: &source, catalog: &catalog, target: &target, flush, live, digest, reflink };
         let copied = restore(&order, &(), interrupt)?;
-        let check = Check {
-            copy: &target,
-            catalog: &catalog,
-            source: None,
-            flush: None,
-            flags: copied.lessened == 0,
-            record: None,
-        };
+        let check = Check { flags: copied.lessened == 0, ..Check::of(&target, &catalog) };
         Ok((copied, check))
     })
 }
@@ -182,14 +168,7 @@ fn verify_tree(arguments: &mut Arguments) -> Result<Value> {
     let [copy, path] = arguments.all()?;
     let catalog = catalog(&path);
     let begin = Instant::now();
-    let check = Check {
-        copy: &copy,
-        catalog: &catalog,
-        source: source.as_deref(),
-        flush: None,
-        flags: true,
-        record: record.as_ref(),
-    };
+    let check = Check { source: source.as_deref(), record: record.as_ref(), ..Check::of(&copy, &catalog) };
     let entries = verify(&check, &(), &Interrupt::on_signals()?)?;
     Ok(json!({"seconds": begin.elapsed().as_secs_f64(), "entries": entries, "most_memory_kib": most_memory()?}))
 }

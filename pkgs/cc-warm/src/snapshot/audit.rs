@@ -110,14 +110,7 @@ impl Audit {
         let check = || -> Result<u64> {
             let recorded = Reader::open(&catalog)?.header().sum.clone();
             anyhow::ensure!(recorded == copy.sum, "its entries are not those that were recorded when it was taken");
-            let check = Check {
-                copy: &tree,
-                catalog: &catalog,
-                source: None,
-                flush: None,
-                flags: copy.lessened == 0,
-                record: None,
-            };
+            let check = Check { flags: copy.lessened == 0, ..Check::of(&tree, &catalog) };
             verify::verify(&check, &(), work.interrupt)
         };
         match check() {

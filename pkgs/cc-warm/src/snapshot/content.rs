@@ -11,14 +11,12 @@ const SPAN_LENGTH: usize = 8 << 20;
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 64 << 10;
 const BLOCKS: usize = SPAN_LENGTH / BLOCK;
-/// Bytes of a span's map of blocks.
-pub(super) const MAP: usize = BLOCKS / 8;
 
 /// One span's digest in the making. Blocks must come in order.
 #[derive(Debug, Default)]
 pub(super) struct Span {
     hasher: blake3::Hasher,
-    map: [u8; MAP],
+    map: [u8; BLOCKS / 8],
 }
 
 impl Span {
@@ -59,24 +57,6 @@ pub(super) fn file(size: u64, spans: &[(u64, [u8; 32])]) -> [u8; 32] {
         hasher.update(digest);
     }
     hasher.finalize().into()
-}
-
-/// As [`file`], of one that is a block at most and lies in the first `size` bytes of `buffer`, which has room for a map
-/// behind it. BLAKE3 is fastest on what it gets at once.
-#[must_use]
-pub(super) fn short_file(buffer: &mut [u8], size: usize) -> [u8; 32] {
-    debug_assert!(size <= BLOCK, "it has one block");
-    if is_zero(&buffer[..size]) {
-        return file(size as u64, &[]);
-    }
-    let whole = &mut buffer[..size + MAP];
-    whole[size..].fill(0);
-    whole[size] = 1;
-    let span = blake3::hash(whole);
-    let mut all = [0; 8 + 8 + 32];
-    all[..8].copy_from_slice(&(size as u64).to_le_bytes());
-    all[16..].copy_from_slice(span.as_bytes());
-    blake3::hash(&all).into()
 }
 
 fn is_zero(block: &[u8]) -> bool {
@@ -121,20 +101,6 @@ mod tests {
             let whole = digest(&data, BLOCKS);
             prop_assert_eq!(digest(&data, 1), whole);
             prop_assert_eq!(digest(&data, 16), whole);
-        }
-
-        #[test]
-        fn is_the_same_for_a_short_file(mut data in prop::collection::vec(any::<u8>(), 0..3000), at in 0..BLOCK - 3000) {
-            for zeros in [0, at, BLOCK - data.len()] {
-                let mut data = [vec![0; zeros], data.clone()].concat();
-                let (whole, size) = (digest(&data, BLOCKS), data.len());
-                data.resize(size + MAP, 7);
-                prop_assert_eq!(short_file(&mut data, size), whole);
-            }
-            data.fill(0);
-            let (whole, size) = (digest(&data, BLOCKS), data.len());
-            data.resize(size + MAP, 7);
-            prop_assert_eq!(short_file(&mut data, size), whole);
         }
     }
 

@@ -11,15 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use serde_json::Map;
 
-use super::catalog::{Catalog, Reader};
+use super::catalog::Catalog;
 use super::exchange::{self, Exchange};
 use super::flush::{Flush, sync_file_systems};
 use super::garbage::STAGING;
-use super::generations::Generations;
+use super::known::Known;
 use super::measure::Totals;
 use super::meter::Progress;
-use super::moment::Moment;
-use super::predecessor::Predecessor;
 use super::record::{DATA, FORMAT, Snapshot, SnapshotId, Tag, Volume, VolumeCopy, must_be_a_name};
 use super::report::Reporter;
 use super::restore::{self, Restore};
@@ -61,6 +59,11 @@ pub struct Staged {
 }
 
 impl Staged {
+    /// The copy of `volume`, and where it lies.
+    pub(super) fn copy_of(&self, volume: &str) -> Option<(&VolumeCopy, &Folder)> {
+        Some((self.copies.iter().find(|copy| copy.name == volume)?, &self.folder))
+    }
+
     /// What the volumes held.
     fn total(&self) -> Totals {
         self.copies.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus)
@@ -86,29 +89,13 @@ impl Folder {
     }
 
     /// What is known of live data that was restored from it.
-    fn restored(&self, volume: &str) -> Catalog {
+    pub(super) fn restored(&self, volume: &str) -> Catalog {
         let folder = self.0.join("restored");
         Catalog { entries: folder.join(format!("{volume}.entries")), digests: folder.join(format!("{volume}.digests")) }
     }
 
     fn make(&self) -> Result<()> {
         ["volumes", "entries", "digests"].iter().try_for_each(|name| durable::make_dir(&self.0.join(name)))
-    }
-}
-
-/// What there is of a volume to take over from.
-pub(super) struct Known {
-    tree: PathBuf,
-    catalog: Catalog,
-    /// Entries of it whose flags (or the like) its file system cannot have.
-    lessened: u64,
-    /// What the shutdown of the boot before this one wrote, if it did.
-    shutdown: Option<Moment>,
-}
-
-impl Known {
-    pub(super) fn predecessor(&self) -> Predecessor<'_> {
-        Predecessor { tree: &self.tree, catalog: &self.catalog, shutdown: self.shutdown.as_ref() }
     }
 }
 
@@ -235,7 +222,7 @@ impl Store {
         spent.verify = since.elapsed();
         fault::point("snapshot.take.verified")?;
         let since = Instant::now();
-        flush.check()?;
+        flush.finish()?;
         fault::point("snapshot.take.synced")?;
         let since_full = match (&order.staged, &base) {
             (Some(staged), _) => staged.since_full,
@@ -260,47 +247,6 @@ impl Store {
     pub fn sync_file_systems(&self, volumes: &[Volume]) -> Result<()> {
         durable::make_dir(&self.dir)?;
         sync_file_systems(volumes.iter().map(|volume| volume.dir.as_path()).chain([self.dir.as_path()]))
-    }
-
-    /// The snapshot from which the next one may take over.
-    pub(super) fn base(&self) -> Option<Snapshot> {
-        let names = Generations::read(&self.dir).ok()??;
-        let base = self.get(&names.current).ok()??;
-        let fit = base.since_full.saturating_add(1) < self.full_every && !self.is_damaged(&base.id);
-        fit.then_some(base)
-    }
-
-    /// What there is of `volume` in `base`.
-    pub(super) fn known(&self, base: &Snapshot, volume: &str) -> Option<Known> {
-        let folder = Folder::of(self.folder(&base.id));
-        let copy = base.volumes.iter().find(|copy| copy.name == volume)?;
-        // After a restore the live data has other inodes; what was recorded then is the newest word on it.
-        self.usable(copy, folder.tree(volume), folder.restored(volume))
-            .or_else(|| self.usable(copy, folder.tree(volume), folder.catalog(volume)))
-    }
-
-    /// What there is of `volume` in a staging copy.
-    pub(super) fn of_staged(&self, staged: &Staged, volume: &str) -> Option<Known> {
-        let copy = staged.copies.iter().find(|copy| copy.name == volume)?;
-        self.usable(copy, staged.folder.tree(volume), staged.folder.catalog(volume))
-    }
-
-    /// A tree of which something is known: what cannot be read is not taken over from, and no error.
-    fn usable(&self, copy: &VolumeCopy, tree: PathBuf, catalog: Catalog) -> Option<Known> {
-        if !catalog.entries.exists() {
-            return None;
-        }
-        match Reader::open(&catalog) {
-            Ok(_) if tree.is_dir() => {
-                let shutdown = Moment::now().ok().and_then(|now| synced::before(&self.dirs, &now.boot));
-                Some(Known { tree, catalog, lessened: copy.lessened, shutdown })
-            }
-            Ok(_) => None,
-            Err(error) => {
-                tracing::warn!("nothing is taken over from `{}`: {error:#}", tree.display());
-                None
-            }
-        }
     }
 
     fn copy(

@@ -128,15 +128,19 @@ fn short_file(
     buffer: &mut Vec<u8>,
     meter: &Meter,
 ) -> Result<Outcome> {
-    if buffer.len() < BLOCK + content::MAP {
+    if buffer.len() < BLOCK {
         buffer.resize(WINDOW, 0);
     }
-    let size = usize::try_from(order.size)?;
+    let data = &mut buffer[..usize::try_from(order.size)?];
     meter.check()?;
-    read_all(from, &mut buffer[..size], 0)?;
-    write_all(to, &buffer[..size], 0)?;
+    read_all(from, data, 0)?;
+    write_all(to, data, 0)?;
     meter.add_bytes(order.size);
-    let digest = order.digest.then(|| content::short_file(buffer, size));
+    let digest = order.digest.then(|| {
+        let mut span = content::Span::default();
+        span.add(0, data);
+        content::file(order.size, span.finish().map(|digest| (0, digest)).as_slice())
+    });
     Ok(Outcome { reflinked: false, written: order.size, digest })
 }
 

@@ -38,12 +38,7 @@ impl Flush {
 
     /// Waits until all is durable that was written since; how long that took. After an error, what was written since
     /// must be thrown away: asked again, the kernel would say that all is well.
-    pub fn finish(self) -> Result<Duration> {
-        self.check()
-    }
-
-    /// As [`Flush::finish`], for one that others hold, too.
-    pub(super) fn check(&self) -> Result<Duration> {
+    pub fn finish(&self) -> Result<Duration> {
         let begin = Instant::now();
         // Two at a time would be in each other's way.
         self.pause();
@@ -153,7 +148,7 @@ mod tests {
         while !flush.begin() {
             std::thread::yield_now();
         }
-        flush.check().unwrap();
+        flush.finish().unwrap();
         flush.failed.set(Errno::IO).unwrap();
         let error = flush.finish().unwrap_err();
         assert!(format!("{error:#}").contains("did not reach the disk"), "{error:#}");

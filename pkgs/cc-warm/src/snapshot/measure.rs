@@ -9,9 +9,9 @@ use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use super::beneath::{Root, Stat};
-use super::copies::Known;
 use super::descent::Descent;
 use super::entry::Entry;
+use super::known::Known;
 use super::moment::Moment;
 use super::predecessor::{Believed, Steps};
 use super::takeover::Rule;

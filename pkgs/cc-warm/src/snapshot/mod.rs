@@ -18,6 +18,7 @@ pub mod flags;
 pub mod flush;
 mod garbage;
 mod generations;
+mod known;
 mod links;
 mod make;
 mod measure;
@@ -47,6 +48,7 @@ mod trash;
 pub mod tree;
 #[cfg(test)]
 mod tree_tests;
+mod trial;
 pub mod verify;
 mod verify_walk;
 mod xattrs;

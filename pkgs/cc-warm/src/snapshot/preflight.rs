@@ -1,25 +1,20 @@
 //! Whether a snapshot, and the way back from it, will fit: counted before any downtime, for each file system.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::{FallocateFlags, fallocate, ioctl_ficlone, statfs};
-use rustix::io::Errno;
+use rustix::fs::statfs;
 use serde::{Deserialize, Serialize};
 
 use super::copies::Staged;
-use super::flush::sync_file_systems;
 use super::garbage::{TRASH, UNFINISHED};
 use super::measure::Totals;
 use super::record::{Snapshot, Volume};
-use super::space::is_no_space;
 use super::store::Store;
-use super::tree;
-use crate::sys::{random, raw};
+use super::trial::{quotas, reflinks};
+use crate::sys::raw;
 
 /// What a reflinked entry takes of the file system's own records, generously.
 const RECORDS: u64 = 1024;
@@ -151,18 +146,68 @@ pub fn bytes(count: u64) -> String {
     if unit == 0 { format!("{count} bytes") } else { format!("{value:.1} {}", units[unit]) }
 }
 
-/// What `volumes`, each on the file system `where_it_is`, need there and on that of the snapshots (the first one).
-fn count(mut file_systems: Vec<FileSystem>, volumes: Vec<(VolumeNeed, usize)>, reserve: u64) -> Preflight {
-    for (need, at) in &volumes {
-        let there = &mut file_systems[0];
-        there.snapshot = there.snapshot.saturating_add(space(need.copied, need.reflink));
+/// What is needed, and where, as it is added up.
+struct Needs {
+    /// The first one is that of the snapshots.
+    file_systems: Vec<FileSystem>,
+    /// Each with the folder that it comes back to.
+    volumes: Vec<(VolumeNeed, PathBuf)>,
+}
+
+impl Needs {
+    fn in_store(dir: &Path) -> Result<Self> {
+        Ok(Self { file_systems: vec![file_system(dir)?], volumes: Vec::new() })
+    }
+
+    /// Adds what of the volume called `name` is copied into the snapshots, and what comes back to `dir`.
+    fn add(&mut self, name: &str, dir: &Path, holds: Totals, copied: Totals) -> Result<()> {
+        let found = file_system(dir)?;
+        let known = self.file_systems.iter().position(|known| known.key == found.key);
+        let at = known.unwrap_or_else(|| {
+            self.file_systems.push(found);
+            self.file_systems.len() - 1
+        });
+        let reflink = reflinks(dir, &self.file_systems[0].path);
+        let need = VolumeNeed { name: name.to_owned(), holds, copied, reflink };
+        self.count(&need, at);
+        self.volumes.push((need, dir.to_owned()));
+        Ok(())
+    }
+
+    /// Counts `need`, which comes back to the file system `at`.
+    fn count(&mut self, need: &VolumeNeed, at: usize) {
+        let there = &mut self.file_systems[0];
+        there.snapshot = there.snapshot.saturating_add(need.snapshot());
         there.inodes = there.inodes.saturating_add(need.copied.entries);
-        let back = &mut file_systems[*at];
-        back.restore = back.restore.saturating_add(space(need.holds, need.reflink));
+        let back = &mut self.file_systems[at];
+        back.restore = back.restore.saturating_add(need.restore());
         back.inodes = back.inodes.saturating_add(need.holds.entries);
     }
-    let volumes = volumes.into_iter().map(|(need, _)| need).collect();
-    Preflight { volumes, file_systems, reserve, quotas: Vec::new() }
+
+    /// All of it. Where nothing else speaks against it, what is not seen by counting is tried.
+    fn preflight(self, reserve: u64) -> Result<Preflight> {
+        let snapshots = self.volumes.iter().map(|(need, _)| need.snapshot()).sum();
+        let mut wanted = vec![(self.file_systems[0].path.join(UNFINISHED), snapshots)];
+        wanted.extend(self.volumes.iter().map(|(need, dir)| (dir.join(TRASH), need.restore())));
+        let volumes = self.volumes.into_iter().map(|(need, _)| need).collect();
+        let mut found = Preflight { volumes, file_systems: self.file_systems, reserve, quotas: Vec::new() };
+        if found.refusal().is_none() {
+            found.quotas = quotas(&wanted)?;
+        }
+        Ok(found)
+    }
+}
+
+impl VolumeNeed {
+    /// Bytes for the snapshot.
+    fn snapshot(&self) -> u64 {
+        space(self.copied, self.reflink)
+    }
+
+    /// Bytes for the way back.
+    fn restore(&self) -> u64 {
+        space(self.holds, self.reflink)
+    }
 }
 
 fn space(totals: Totals, reflink: bool) -> u64 {
@@ -174,54 +219,25 @@ impl Store {
     /// what is needed where room can only be tried; they are gone again. With a staging copy: what it takes beyond that.
     pub fn preflight(&self, volumes: &[Volume], reserve: u64, staged: Option<&Staged>) -> Result<Preflight> {
         crate::sys::durable::make_dir(&self.dir)?;
-        let mut file_systems = vec![file_system(&self.dir)?];
-        let mut needs = Vec::new();
+        let mut needs = Needs::in_store(&self.dir)?;
         for volume in volumes {
             let (holds, copied) = self.estimate(volume, staged)?;
-            let found = file_system(&volume.dir)?;
-            let at = file_systems.iter().position(|known| known.key == found.key).unwrap_or(file_systems.len());
-            if at == file_systems.len() {
-                file_systems.push(found);
-            }
-            let reflink = reflinks(&volume.dir, &self.dir);
-            needs.push((VolumeNeed { name: volume.name.clone(), holds, copied, reflink }, at));
+            needs.add(&volume.name, &volume.dir, holds, copied)?;
         }
-        let mut found = count(file_systems, needs, reserve);
-        if found.refusal().is_none() {
-            let copied = found.volumes.iter().map(|need| space(need.copied, need.reflink)).sum();
-            let mut wanted = vec![(self.dir.join(UNFINISHED), copied)];
-            let back = volumes.iter().zip(&found.volumes);
-            wanted.extend(back.map(|(volume, need)| (volume.dir.join(TRASH), space(need.holds, need.reflink))));
-            found.quotas = quotas(&wanted)?;
-        }
-        Ok(found)
+        needs.preflight(reserve)
     }
-}
 
-impl Store {
     /// What it takes to build the data of `snapshot` beside what is live in `volumes`. Nothing is held in reserve: that is
     /// what it is for. A volume that does not exist is taken to come to where the first one is.
     pub fn preflight_back(&self, volumes: &[Volume], snapshot: &Snapshot) -> Result<Preflight> {
-        let mut file_systems = vec![file_system(&self.dir)?];
-        let (mut needs, mut wanted) = (Vec::new(), Vec::new());
+        let mut needs = Needs::in_store(&self.dir)?;
         for copy in &snapshot.volumes {
             let live = volumes.iter().find(|volume| volume.name == copy.name).or(volumes.first());
-            let Some(live) = live else { continue };
-            let found = file_system(&live.dir)?;
-            let at = file_systems.iter().position(|known| known.key == found.key).unwrap_or(file_systems.len());
-            if at == file_systems.len() {
-                file_systems.push(found);
+            if let Some(live) = live {
+                needs.add(&copy.name, &live.dir, copy.totals(), Totals::default())?;
             }
-            let reflink = reflinks(&live.dir, &self.dir);
-            let need = VolumeNeed { name: copy.name.clone(), holds: copy.totals(), copied: Totals::default(), reflink };
-            wanted.push((live.dir.join(TRASH), space(need.holds, reflink)));
-            needs.push((need, at));
         }
-        let mut found = count(file_systems, needs, 0);
-        if found.refusal().is_none() {
-            found.quotas = quotas(&wanted)?;
-        }
-        Ok(found)
+        needs.preflight(0)
     }
 
     /// What `volume` holds, and what of it a snapshot would copy.
@@ -257,71 +273,6 @@ fn file_system(path: &Path) -> Result<FileSystem> {
     })
 }
 
-/// Whether content can be shared between the folders `from` and `to`: tried with a block.
-fn reflinks(from: &Path, to: &Path) -> bool {
-    let attempt = || -> Result<()> {
-        let id = random::id()?;
-        let source = Gone::make(from.join(format!("{TRASH}{id}")))?;
-        std::io::Write::write_all(&mut &source.file, &[b'x'; 4096])?;
-        let target = Gone::make(to.join(format!("{UNFINISHED}{id}")))?;
-        Ok(ioctl_ficlone(target.file.as_fd(), source.file.as_fd())?)
-    };
-    attempt().is_ok()
-}
-
-/// Which of the `wanted` bytes a quota forbids; each with the path of a file to try it with, without the end of its name.
-/// Quotas of btrfs hold for root, and do not show in what is free: there it is tried, all at the same time.
-fn quotas(wanted: &[(PathBuf, u64)]) -> Result<Vec<Quota>> {
-    let mut short = Vec::new();
-    let mut tried = Vec::new();
-    for (path, needed) in wanted.iter().filter(|(_, needed)| *needed > 0) {
-        let dir = path.parent().unwrap_or(path);
-        let attempt = || -> Result<Option<Gone>> {
-            if tree::file_system(fs::File::open(dir)?)? != "btrfs" {
-                return Ok(None);
-            }
-            let mut name = path.clone().into_os_string();
-            name.push(random::id()?);
-            let gone = Gone::make(name.into())?;
-            match fallocate(&gone.file, FallocateFlags::empty(), 0, *needed) {
-                Ok(()) | Err(Errno::OPNOTSUPP) => Ok(Some(gone)),
-                Err(e) => Err(e.into()),
-            }
-        };
-        match attempt() {
-            Ok(gone) => tried.extend(gone),
-            Err(error) if is_no_space(&error) => short.push(Quota { path: dir.to_owned(), needed: *needed }),
-            Err(error) => {
-                return Err(error.context(format!("it cannot be tried whether there is room in `{}`", dir.display())));
-            }
-        }
-    }
-    let folders: BTreeSet<PathBuf> = tried.iter().filter_map(|gone| Some(gone.path.parent()?.to_owned())).collect();
-    drop(tried);
-    // What was deleted counts until then.
-    sync_file_systems(folders.iter().map(PathBuf::as_path))?;
-    Ok(short)
-}
-
-/// A file that is gone at the end.
-struct Gone {
-    path: PathBuf,
-    file: fs::File,
-}
-
-impl Gone {
-    fn make(path: PathBuf) -> std::io::Result<Self> {
-        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        Ok(Self { path, file })
-    }
-}
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -331,6 +282,14 @@ mod tests {
     fn place(path: &str, free: u64, free_inodes: Option<u64>) -> FileSystem {
         let path = PathBuf::from(path);
         FileSystem { path, snapshot: 0, restore: 0, inodes: 0, free, free_inodes, key: Key::Unknown }
+    }
+
+    fn count(file_systems: Vec<FileSystem>, volumes: &[(VolumeNeed, usize)], reserve: u64) -> Preflight {
+        let mut needs = Needs { file_systems, volumes: Vec::new() };
+        for (need, at) in volumes {
+            needs.count(need, *at);
+        }
+        needs.preflight(reserve).unwrap()
     }
 
     fn need(bytes: u64, copied: u64, entries: u64, reflink: bool) -> VolumeNeed {
@@ -357,7 +316,7 @@ mod tests {
             (vec![place("/s", 9999, Some(7))], vec![(need(100, 100, 4, false), 0)], Some("inodes")),
         ];
         for (file_systems, volumes, refused) in table {
-            let preflight = count(file_systems, volumes, 100);
+            let preflight = count(file_systems, &volumes, 100);
             let refusal = preflight.refusal();
             assert_eq!(refusal.is_some(), refused.is_some(), "{preflight:?}");
             assert!(refusal.unwrap_or_default().contains(refused.unwrap_or_default()));
@@ -366,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_is_needed_for_what() {
-        let refusal = count(vec![place("/s", 1 << 20, None)], vec![(need(3 << 20, 3 << 20, 1, false), 0)], 5).refusal();
+        let refusal = count(vec![place("/s", 1 << 20, None)], &[(need(3 << 20, 3 << 20, 1, false), 0)], 5).refusal();
         insta::assert_snapshot!(refusal.unwrap(), @"on the file system of `/s` 6.0 MiB are needed (3.0 MiB for the snapshot, 3.0 MiB for the way back, 5 bytes in reserve), 1.0 MiB are free");
     }
 
@@ -376,9 +335,10 @@ mod tests {
             free in 0..5000_u64, reserve in 0..1000_u64,
             volumes in prop::collection::vec((0..1000_u64, 0..1000_u64), 0..5),
         ) {
-            let needs = volumes.iter().map(|(bytes, copied)| (need(*bytes, (*copied).min(*bytes), 1, false), 0));
+            let needs: Vec<_> =
+                volumes.iter().map(|(bytes, copied)| (need(*bytes, (*copied).min(*bytes), 1, false), 0)).collect();
             let written: u64 = volumes.iter().map(|(bytes, copied)| bytes + copied.min(bytes)).sum();
-            let fits = count(vec![place("/s", free, None)], needs.collect(), reserve).refusal().is_none();
+            let fits = count(vec![place("/s", free, None)], &needs, reserve).refusal().is_none();
             prop_assert_eq!(fits, free >= reserve + written);
         }
     }

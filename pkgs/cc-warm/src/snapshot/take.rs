@@ -230,18 +230,15 @@ impl<'s> Walk<'s> {
             folder.predecessor = old.dir()?;
         }
         self.levels.push(Level { entry, node, inherits: folder.inherits, folders: listing.folders });
-        let mut items = Vec::with_capacity(BATCH);
+        let mut items = Vec::new();
         for (name, regular) in listing.names.with_hints() {
             let recorded = match &mut self.old {
-                Some(old) => old.find(name)?.map(Box::new),
+                Some(old) => old.find(name)?,
                 None => None,
             };
             items.push(Item { name: name.into(), regular, recorded });
             if items.len() == BATCH {
-                lead.submit(Batch {
-                    folder: folder.clone(),
-                    items: std::mem::replace(&mut items, Vec::with_capacity(BATCH)),
-                })?;
+                lead.submit(Batch { folder: folder.clone(), items: std::mem::take(&mut items) })?;
             }
         }
         if !items.is_empty() {

@@ -26,7 +26,7 @@ pub(super) struct Item {
     /// Whether the folder's listing had it as a regular file.
     pub(super) regular: bool,
     /// What the predecessor has of it.
-    pub(super) recorded: Option<Box<(Entry, Digest)>>,
+    pub(super) recorded: Option<(Entry, Digest)>,
 }
 
 /// A job: some of what is in a folder.
@@ -52,16 +52,7 @@ pub(super) struct Piece {
     pub(super) finish: Option<Finish>,
 }
 
-/// Bytes of a line that is no longer than most.
-const LINE: usize = 112;
-
 impl Piece {
-    /// With room for so many entries, or their digests as well.
-    pub(super) fn of(entries: usize, digests: bool) -> Self {
-        let digests = if digests { entries * (2 * size_of::<[u8; 32]>() + 1) } else { 0 };
-        Self { entries: Vec::with_capacity(entries * LINE), digests: Vec::with_capacity(digests), ..Self::default() }
-    }
-
     /// Adds an entry.
     pub(super) fn add(&mut self, entry: &Entry, digest: Digest) {
         entry.write(&mut self.entries);
@@ -95,7 +86,7 @@ impl Shared {
         crew: Crew<'_>,
         part: &mut Part<'_, Batch, Piece>,
     ) -> Result<Piece> {
-        let mut piece = Piece::of(batch.items.len(), self.digest);
+        let mut piece = Piece::default();
         let mut items = batch.items.into_iter();
         while let Some(item) = items.next() {
             self.maker.meter.check()?;
@@ -145,7 +136,7 @@ impl Shared {
         let mut entry = Entry::of(&stat, &item.name);
         match entry.kind {
             FileType::RegularFile => {
-                if let Some(taken) = self.take_over(folder, &entry, item.recorded.as_deref())? {
+                if let Some(taken) = self.take_over(folder, &entry, item.recorded.as_ref())? {
                     return Ok(taken);
                 }
                 self.file(folder, &entry.name, (kit, crew), is_large)

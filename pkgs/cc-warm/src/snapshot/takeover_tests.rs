@@ -167,7 +167,7 @@ fn a_restore_that_keeps_nothing_moves_over_what_did_not_change() {
     fs::rename(place.path("new"), &source).unwrap();
     let_time_pass();
     let (copy, record) = (place.source(), place.catalog("record"));
-    let check = Check { copy: &copy, catalog: &catalog, source: None, flush: None, flags: true, record: Some(&record) };
+    let check = Check { record: Some(&record), ..Check::of(&copy, &catalog) };
     verify(&check, &(), &Interrupt::never()).unwrap();
     let tree = place.path("one");
     let copied = place.take_from("two", Predecessor { tree: &tree, catalog: &record, shutdown: None }).unwrap();
@@ -279,7 +279,6 @@ fn a_record_that_cannot_be_written_is_missing_later_and_hinders_nothing() {
     place.take("one");
     let (copy, catalog) = (place.path("one"), place.catalog("one"));
     let nowhere = Catalog { entries: place.path("nowhere/entries"), digests: place.path("nowhere/digests") };
-    let check =
-        Check { copy: &copy, catalog: &catalog, source: None, flush: None, flags: true, record: Some(&nowhere) };
+    let check = Check { record: Some(&nowhere), ..Check::of(&copy, &catalog) };
     verify(&check, &(), &Interrupt::never()).unwrap();
 }

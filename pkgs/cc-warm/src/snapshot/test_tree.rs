@@ -194,8 +194,7 @@ impl Place {
     /// Verifies the copy called `name` against the source.
     pub(crate) fn verify(&self, name: &str) -> anyhow::Result<u64> {
         let (source, copy, catalog) = (self.source(), self.path(name), self.catalog(name));
-        let check =
-            Check { copy: &copy, catalog: &catalog, source: Some(&source), flush: None, flags: true, record: None };
+        let check = Check { source: Some(&source), ..Check::of(&copy, &catalog) };
         verify(&check, &(), &Interrupt::never())
     }
 
@@ -230,8 +229,7 @@ impl Place {
         };
         change(&mut order);
         let copied = restore(&order, &(), &Interrupt::never())?;
-        let check = Check { copy: &target, catalog: &catalog, source: None, flush: None, flags: true, record: None };
-        verify(&check, &(), &Interrupt::never())?;
+        verify(&Check::of(&target, &catalog), &(), &Interrupt::never())?;
         Ok(copied)
     }
 

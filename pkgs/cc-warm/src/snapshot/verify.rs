@@ -44,6 +44,14 @@ pub struct Check<'a> {
     pub record: Option<&'a Catalog>,
 }
 
+impl<'a> Check<'a> {
+    /// Of a copy alone, which was made earlier, flags and all.
+    #[must_use]
+    pub fn of(copy: &'a Path, catalog: &'a Catalog) -> Self {
+        Self { copy, catalog, source: None, flush: None, flags: true, record: None }
+    }
+}
+
 /// A copy is not what it must be.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the copy is not what was recorded: `{path}` {what}")]

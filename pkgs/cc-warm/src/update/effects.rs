@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::context::Context;
 use super::journal::{Journal, JournalError};
+use super::leftovers::note;
 use super::operation::Operation;
 use super::outcome::Outcome;
 use super::saga::{Cause, EventName, Kind};
@@ -37,7 +38,7 @@ pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Out
         return Ok(outcome);
     }
     let volumes = operation.deployer.volumes().unwrap_or_else(|error| {
-        note(vec![error.into()]);
+        note([error.into()]);
         Vec::new()
     });
     tidy(&operation, &volumes);
@@ -237,13 +238,7 @@ fn tidy(operation: &Operation<'_>, volumes: &[Volume]) {
         let needed: Vec<Identity> = needed.into_iter().collect();
         Ok(operation.deployer.keep_only(&needed, operation.lock)?)
     };
-    note(tidied().err().into_iter().collect());
-}
-
-fn note(errors: Vec<anyhow::Error>) {
-    for error in errors {
-        tracing::warn!("leftovers could not be deleted: {error:#}");
-    }
+    note(tidied().err());
 }
 
 /// Ends what is stuck: what runs was deployed by an operator, and is taken as good. The journal goes last, so that it can

@@ -21,19 +21,22 @@ pub fn rules(app: &App, host: &Host) -> Rules {
 pub fn delete(app: &App, host: &Host, deployer: &dyn Deployer, store: &Store) {
     let volumes = match deployer.volumes() {
         Ok(volumes) => volumes,
-        Err(error) => return note(&error.into()),
+        Err(error) => return note([error.into()]),
     };
-    let tidied = store.tidy(&volumes, &rules(app, host), None);
-    tidied.into_iter().chain(store.empty_trash(&volumes)).for_each(|error| note(&error));
+    note(store.tidy(&volumes, &rules(app, host), None));
+    note(store.empty_trash(&volumes));
 }
 
 /// Deletes the staging copy of an operation that did not begin, if there is one.
 pub fn delete_staging(app: &App, host: &Host, store: &Store) {
     if !host.dirs.app(app.name.as_str()).journal().exists() {
-        store.discard_staging().iter().for_each(note);
+        note(store.discard_staging());
     }
 }
 
-fn note(error: &anyhow::Error) {
-    tracing::warn!("leftovers could not be deleted: {error:#}");
+/// What could not be deleted is no more than that: the next run tries again.
+pub(super) fn note(errors: impl IntoIterator<Item = anyhow::Error>) {
+    for error in errors {
+        tracing::warn!("leftovers could not be deleted: {error:#}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use cc_warm::demo::maker::Behaviour;
@@ -11,46 +11,61 @@ use cc_warm::demo::sandbox::APP;
 use crate::fixture::{Fixture, NOTES};
 use crate::signals::Halted;
 
-/// A tmpfs, until it is dropped.
-struct Tmpfs<'a>(&'a Path);
+/// A tmpfs of 12 MiB, until it is dropped.
+struct Tmpfs(PathBuf);
 
-impl<'a> Tmpfs<'a> {
+impl Tmpfs {
     /// `None` where it cannot be had.
-    fn mount(at: &'a Path) -> Option<Self> {
-        fs::create_dir(at).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m,mode=0700", "tmpfs"]).arg(at).status();
+    fn mount(at: PathBuf) -> Option<Self> {
+        fs::create_dir(&at).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m,mode=0700", "tmpfs"]).arg(&at).status();
         mounted.is_ok_and(|status| status.success()).then_some(Self(at))
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
     }
 
     /// Fills it up to the last byte.
     fn fill(&self) {
-        let mut file = OpenOptions::new().create(true).append(true).open(self.0.join("filler")).unwrap();
+        let mut file = OpenOptions::new().create(true).append(true).open(self.filler()).unwrap();
         for size in [64 << 10, 1] {
             while file.write_all(&vec![0x5a; size]).is_ok() {}
         }
     }
+
+    /// Takes all of the filling out again.
+    fn empty(&self) {
+        fs::remove_file(self.filler()).unwrap();
+    }
 }
 
-impl Drop for Tmpfs<'_> {
+impl Drop for Tmpfs {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
+}
+
+/// `1.0.0+1` runs, with its notes, and all of it lies on a small disk. The disk outlives the app.
+fn on_a_small_disk() -> Option<(Tmpfs, Fixture)> {
+    let fixture = Fixture::empty();
+    let Some(tmpfs) = Tmpfs::mount(fixture.sandbox.state_dir()) else {
+        println!("skipped: a full disk: no tmpfs can be mounted here");
+        return None;
+    };
+    fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
+    fixture.run(&["update"]).expect(0);
+    for note in NOTES {
+        fixture.sandbox.write_note(note).unwrap();
+    }
+    Some((tmpfs, fixture))
 }
 
 #[test]
 fn a_disk_that_is_full_when_the_way_back_begins_does_not_keep_the_app_down() {
     for point in ["journal.deployed.after", "act.health", "journal.rolling-back.before", "journal.rolling-back.after"] {
-        let fixture = Fixture::empty();
-        let state = fixture.sandbox.state_dir();
-        let Some(tmpfs) = Tmpfs::mount(&state) else {
-            println!("skipped: a full disk: no tmpfs can be mounted here");
-            return;
-        };
-        fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
-        fixture.run(&["update"]).expect(0);
-        for note in NOTES {
-            fixture.sandbox.write_note(note).unwrap();
-        }
+        let Some((tmpfs, fixture)) = on_a_small_disk() else { return };
         fixture.publish("1.1.0+2", 2, Behaviour::Broken);
         let update = Halted::at(&fixture, &[point], &["update"]);
         let set_aside = fixture.app_dir().join("ballast").exists();
@@ -61,108 +76,72 @@ fn a_disk_that_is_full_when_the_way_back_begins_does_not_keep_the_app_down() {
         assert!(matches!(ran.code, Some(11 | 1)), "{point}: {}", ran.text);
         assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"), "{point}: {}", ran.text);
         assert_eq!(fixture.sandbox.notes().unwrap(), NOTES, "{point}: {}", ran.text);
-        fs::remove_file(state.join("filler")).unwrap();
+        tmpfs.empty();
         fixture.run(&["recover"]).expect(0);
         assert_eq!(fixture.journal(), "", "{point}");
         let said = fixture.run(&["update"]).expect(0);
         assert!(said.contains("1.1.0+2 is not tried"), "{point}: {said}");
         fixture.run(&["verify", APP]).expect(0);
-        drop(fixture);
     }
 }
 
 #[test]
 fn a_disk_that_is_full_before_a_restore_leaves_the_app_alone() {
-    let fixture = Fixture::empty();
-    let state = fixture.sandbox.state_dir();
-    let Some(tmpfs) = Tmpfs::mount(&state) else {
-        println!("skipped: a full disk: no tmpfs can be mounted here");
-        return;
-    };
-    fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
-    fixture.run(&["update"]).expect(0);
-    for note in NOTES {
-        fixture.sandbox.write_note(note).unwrap();
-    }
+    let Some((tmpfs, fixture)) = on_a_small_disk() else { return };
     fixture.run(&["snapshot", APP]).expect(0);
     tmpfs.fill();
     let ran = fixture.run(&["restore", APP, "--yes"]).expect(1);
     assert!(ran.contains("cannot be restored; nothing was touched") && !ran.contains("stopping"), "{ran}");
     assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
-    fs::remove_file(state.join("filler")).unwrap();
+    tmpfs.empty();
     fixture.run(&["restore", APP, "--yes"]).expect(0);
     assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
-    drop(fixture);
 }
 
 #[test]
 fn a_disk_that_is_full_before_an_update_leaves_the_app_alone() {
-    let fixture = Fixture::empty();
-    let state = fixture.sandbox.state_dir();
-    let Some(tmpfs) = Tmpfs::mount(&state) else {
-        println!("skipped: a full disk: no tmpfs can be mounted here");
-        return;
-    };
-    fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
-    fixture.run(&["update"]).expect(0);
-    for note in NOTES {
-        fixture.sandbox.write_note(note).unwrap();
-    }
+    let Some((tmpfs, fixture)) = on_a_small_disk() else { return };
     fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
     tmpfs.fill();
     let ran = fixture.run(&["update"]);
     assert!(matches!(ran.code, Some(1 | 10)), "{}", ran.text);
     assert!(!ran.text.contains("stopping"), "{}", ran.text);
     assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
-    fs::remove_file(state.join("filler")).unwrap();
+    tmpfs.empty();
     fixture.run(&["update"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
     assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
-    drop(fixture);
 }
 
-/// The app runs on a small disk, and an update waits for it.
-fn on_a_small_disk(state: &Path, fixture: &Fixture) {
-    fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
-    fixture.run(&["update"]).expect(0);
+/// An update waits, and there is more data than a few notes.
+fn with_a_large_update(fixture: &Fixture) {
     fs::write(fixture.sandbox.volume().unwrap().join("_data/attachment"), vec![1; 2 << 20]).unwrap();
     fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
-    assert!(state.is_dir());
 }
 
 #[test]
 fn what_earlier_runs_left_keeps_no_update_from_the_room_that_it_needs() {
-    let fixture = Fixture::empty();
-    let state = fixture.sandbox.state_dir();
-    let Some(_tmpfs) = Tmpfs::mount(&state) else {
-        println!("skipped: a small disk: no tmpfs can be mounted here");
-        return;
-    };
-    on_a_small_disk(&state, &fixture);
+    let Some((tmpfs, fixture)) = on_a_small_disk() else { return };
+    with_a_large_update(&fixture);
     // A staging copy of a run that was killed, and data whose deletion was cut short: 7 MiB of 12.
     let staging = fixture.app_dir().join("snapshots/.staging-0123456789abcdef/volumes/notes");
     fs::create_dir_all(&staging).unwrap();
     fs::write(staging.join("attachment"), vec![1; 4 << 20]).unwrap();
-    fs::create_dir_all(state.join("trash")).unwrap();
-    fs::write(state.join(format!("trash/{APP}.0123456789abcdef")), vec![1; 3 << 20]).unwrap();
+    let trash = tmpfs.0.join("trash");
+    fs::create_dir_all(&trash).unwrap();
+    fs::write(trash.join(format!("{APP}.0123456789abcdef")), vec![1; 3 << 20]).unwrap();
     let said = fixture.run(&["update"]).expect(0);
     assert!(said.contains("updated: 1.0.0+1 → 1.1.0+2"), "{said}");
-    drop(fixture);
 }
 
 #[test]
 fn room_that_is_gone_before_the_stop_stops_no_app() {
-    let fixture = Fixture::empty();
-    let state = fixture.sandbox.state_dir();
-    let Some(tmpfs) = Tmpfs::mount(&state) else {
-        println!("skipped: a small disk: no tmpfs can be mounted here");
-        return;
-    };
-    on_a_small_disk(&state, &fixture);
+    let Some((tmpfs, fixture)) = on_a_small_disk() else { return };
+    with_a_large_update(&fixture);
     let update = Halted::at(&fixture, &["snapshot.stage.copied"], &["update"]);
     // Only what cc-warm itself has to write still fits.
     tmpfs.fill();
-    let filler = OpenOptions::new().write(true).open(state.join("filler")).unwrap();
+    let filler = OpenOptions::new().write(true).open(tmpfs.filler()).unwrap();
     filler.set_len(filler.metadata().unwrap().len() - (1 << 20)).unwrap();
     drop(filler);
     let ran = update.goes_on();
@@ -172,8 +151,7 @@ fn room_that_is_gone_before_the_stop_stops_no_app() {
     let left: Vec<_> =
         fs::read_dir(fixture.app_dir().join("snapshots")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".staging-")), "{left:?}");
-    fs::remove_file(state.join("filler")).unwrap();
+    tmpfs.empty();
     fixture.run(&["update"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
-    drop(fixture);
 }

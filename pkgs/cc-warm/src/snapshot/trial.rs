@@ -1,0 +1,82 @@
+//! What no file system tells of itself, and is tried instead: with files that are gone again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use rustix::fs::{FallocateFlags, fallocate, ioctl_ficlone};
+use rustix::io::Errno;
+
+use super::flush::sync_file_systems;
+use super::garbage::{TRASH, UNFINISHED};
+use super::preflight::Quota;
+use super::space::is_no_space;
+use super::tree;
+use crate::sys::random;
+
+/// Whether content can be shared between the folders `from` and `to`: tried with a block.
+pub(super) fn reflinks(from: &Path, to: &Path) -> bool {
+    let attempt = || -> Result<()> {
+        let id = random::id()?;
+        let source = Gone::make(from.join(format!("{TRASH}{id}")))?;
+        std::io::Write::write_all(&mut &source.file, &[b'x'; 4096])?;
+        let target = Gone::make(to.join(format!("{UNFINISHED}{id}")))?;
+        Ok(ioctl_ficlone(target.file.as_fd(), source.file.as_fd())?)
+    };
+    attempt().is_ok()
+}
+
+/// Which of the `wanted` bytes a quota forbids; each with the path of a file to try it with, without the end of its name.
+/// Quotas of btrfs hold for root, and do not show in what is free: there it is tried, all at the same time.
+pub(super) fn quotas(wanted: &[(PathBuf, u64)]) -> Result<Vec<Quota>> {
+    let mut short = Vec::new();
+    let mut tried = Vec::new();
+    for (path, needed) in wanted.iter().filter(|(_, needed)| *needed > 0) {
+        let dir = path.parent().unwrap_or(path);
+        let attempt = || -> Result<Option<Gone>> {
+            if tree::file_system(fs::File::open(dir)?)? != "btrfs" {
+                return Ok(None);
+            }
+            let mut name = path.clone().into_os_string();
+            name.push(random::id()?);
+            let gone = Gone::make(name.into())?;
+            match fallocate(&gone.file, FallocateFlags::empty(), 0, *needed) {
+                Ok(()) | Err(Errno::OPNOTSUPP) => Ok(Some(gone)),
+                Err(e) => Err(e.into()),
+            }
+        };
+        match attempt() {
+            Ok(gone) => tried.extend(gone),
+            Err(error) if is_no_space(&error) => short.push(Quota { path: dir.to_owned(), needed: *needed }),
+            Err(error) => {
+                return Err(error.context(format!("it cannot be tried whether there is room in `{}`", dir.display())));
+            }
+        }
+    }
+    let folders: BTreeSet<PathBuf> = tried.iter().filter_map(|gone| Some(gone.path.parent()?.to_owned())).collect();
+    drop(tried);
+    // What was deleted counts until then.
+    sync_file_systems(folders.iter().map(PathBuf::as_path))?;
+    Ok(short)
+}
+
+/// A file that is gone at the end.
+struct Gone {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl Gone {
+    fn make(path: PathBuf) -> std::io::Result<Self> {
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        Ok(Self { path, file })
+    }
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
