@@ -47,6 +47,23 @@ impl Span {
     }
 }
 
+/// The digest of a file that is one block or less: the `size` bytes at the start of `buffer`, which has room for a map
+/// behind them.
+#[must_use]
+pub(super) fn short(buffer: &mut [u8], size: usize) -> [u8; 32] {
+    let (data, rest) = buffer.split_at_mut(size);
+    let mut whole = [0; 8 + 8 + 32];
+    whole[..8].copy_from_slice(&(size as u64).to_le_bytes());
+    if is_zero(data) {
+        return blake3::hash(&whole[..8]).into();
+    }
+    let map = &mut rest[..BLOCKS / 8];
+    map.fill(0);
+    map[0] = 1;
+    whole[16..].copy_from_slice(blake3::hash(&buffer[..size + BLOCKS / 8]).as_bytes());
+    blake3::hash(&whole).into()
+}
+
 /// The digest of a file of `size` bytes, whose `spans` (number and digest) are in order.
 #[must_use]
 pub(super) fn file(size: u64, spans: &[(u64, [u8; 32])]) -> [u8; 32] {
@@ -101,6 +118,21 @@ mod tests {
             let whole = digest(&data, BLOCKS);
             prop_assert_eq!(digest(&data, 1), whole);
             prop_assert_eq!(digest(&data, 16), whole);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_short_file_has_the_digest_that_it_has_in_steps(
+            mut buffer in prop::collection::vec(prop::sample::select(vec![0, 0, 0, 7_u8]), 0..=BLOCK),
+            zeros in any::<bool>(),
+        ) {
+            if zeros {
+                buffer.fill(0);
+            }
+            let (size, wanted) = (buffer.len(), digest(&buffer, 1));
+            buffer.resize(size + 4096, 9);
+            prop_assert_eq!(short(&mut buffer, size), wanted);
         }
     }
 

@@ -128,19 +128,16 @@ fn short_file(
     buffer: &mut Vec<u8>,
     meter: &Meter,
 ) -> Result<Outcome> {
-    if buffer.len() < BLOCK {
+    if buffer.len() < WINDOW {
         buffer.resize(WINDOW, 0);
     }
-    let data = &mut buffer[..usize::try_from(order.size)?];
+    let size = usize::try_from(order.size)?;
+    let data = &mut buffer[..size];
     meter.check()?;
     read_all(from, data, 0)?;
     write_all(to, data, 0)?;
     meter.add_bytes(order.size);
-    let digest = order.digest.then(|| {
-        let mut span = content::Span::default();
-        span.add(0, data);
-        content::file(order.size, span.finish().map(|digest| (0, digest)).as_slice())
-    });
+    let digest = order.digest.then(|| content::short(buffer, size));
     Ok(Outcome { reflinked: false, written: order.size, digest })
 }
 

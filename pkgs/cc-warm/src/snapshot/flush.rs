@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ use rustix::io::Errno;
 /// little that not much is left when the copy is complete.
 const BYTES: u64 = 128 << 20;
 const ENTRIES: u64 = 4 << 10;
+/// How many write back: while the disk commits what one of them wrote, the other has the next written.
+const WRITERS: usize = 2;
 
 /// A file system that is going to be written to. Opened before the first byte, so that an error of the disk from then
 /// on is told to it: the kernel tells each descriptor once, and what could not be written is gone.
@@ -59,45 +61,54 @@ impl Flush {
         self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to write back, on another thread. `false` where it is not over with the last time.
+    /// Begins to write back, on another thread. `false` where all of them are at it still.
     pub(super) fn begin(&self) -> bool {
         let mut early = self.lock();
         if early.is_none() {
-            *early = Early::start(&self.path, Arc::clone(&self.failed));
+            *early = Early::start(&self.path, &self.failed);
         }
         early.as_ref().is_none_or(|early| early.due.as_ref().is_some_and(|due| due.try_send(()).is_ok()))
     }
 }
 
-/// A thread that syncs a file system when it is told to, by a descriptor of its own: most errors are then told to that of
-/// [`Flush`] as well.
+/// Threads that sync a file system when they are told to, by descriptors of their own: most errors are then told to that
+/// of [`Flush`] as well.
 #[derive(Debug)]
 struct Early {
     due: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Early {
     /// `None` where there cannot be one: then all is written at the end.
-    fn start(path: &Path, failed: Arc<OnceLock<Errno>>) -> Option<Self> {
+    fn start(path: &Path, failed: &Arc<OnceLock<Errno>>) -> Option<Self> {
         let (due, wanted) = sync_channel(0);
-        let own = File::open(path).ok()?;
-        let sync = move || {
-            while wanted.recv().is_ok() {
-                if let Err(errno) = rustix::fs::syncfs(&own) {
-                    let _ = failed.set(errno);
+        let wanted = Arc::new(Mutex::new(wanted));
+        let mut early = Self { due: Some(due), threads: Vec::new() };
+        for _ in 0..WRITERS {
+            let (own, wanted, failed) = (File::open(path).ok()?, Arc::clone(&wanted), Arc::clone(failed));
+            let sync = move || {
+                while is_due(&wanted) {
+                    if let Err(errno) = rustix::fs::syncfs(&own) {
+                        let _ = failed.set(errno);
+                    }
                 }
-            }
-        };
-        let thread = std::thread::Builder::new().name("write-back".to_owned()).spawn(sync).ok()?;
-        Some(Self { due: Some(due), thread: Some(thread) })
+            };
+            early.threads.push(std::thread::Builder::new().name("write-back".to_owned()).spawn(sync).ok()?);
+        }
+        Some(early)
     }
+}
+
+/// Waits until it is time; `false` at the end.
+fn is_due(wanted: &Mutex<Receiver<()>>) -> bool {
+    wanted.lock().unwrap_or_else(PoisonError::into_inner).recv().is_ok()
 }
 
 impl Drop for Early {
     fn drop(&mut self) {
         self.due = None;
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }

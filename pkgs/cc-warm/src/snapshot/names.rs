@@ -54,9 +54,10 @@ impl Names {
         self.spans.iter().map(|span| slice(&self.bytes, *span))
     }
 
-    /// All of them, each with whether the listing had it as a regular file's.
-    pub(super) fn with_hints(&self) -> impl Iterator<Item = (&[u8], bool)> {
-        self.spans.iter().map(|span| (slice(&self.bytes, *span), span.regular))
+    /// The one at `at`, and whether the listing had it as a regular file's.
+    pub(super) fn get(&self, at: usize) -> (&[u8], bool) {
+        let span = self.spans[at];
+        (slice(&self.bytes, span), span.regular)
     }
 }
 

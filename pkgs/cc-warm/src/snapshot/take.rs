@@ -230,19 +230,21 @@ impl<'s> Walk<'s> {
             folder.predecessor = old.dir()?;
         }
         self.levels.push(Level { entry, node, inherits: folder.inherits, folders: listing.folders });
-        let mut items = Vec::new();
-        for (name, regular) in listing.names.with_hints() {
+        let names = Arc::new(listing.names);
+        let mut items = Vec::with_capacity(names.len().min(BATCH));
+        for (at, name) in names.iter().enumerate() {
             let recorded = match &mut self.old {
-                Some(old) => old.find(name)?,
+                Some(old) => old.find(name)?.map(Box::new),
                 None => None,
             };
-            items.push(Item { name: name.into(), regular, recorded });
+            items.push(Item { at, recorded });
             if items.len() == BATCH {
-                lead.submit(Batch { folder: folder.clone(), items: std::mem::take(&mut items) })?;
+                let items = std::mem::replace(&mut items, Vec::with_capacity(BATCH));
+                lead.submit(Batch { folder: folder.clone(), names: Arc::clone(&names), items })?;
             }
         }
         if !items.is_empty() {
-            lead.submit(Batch { folder, items })?;
+            lead.submit(Batch { folder, names, items })?;
         }
         Ok(())
     }

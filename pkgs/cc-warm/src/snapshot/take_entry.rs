@@ -14,6 +14,7 @@ use super::data::{self, LARGE};
 use super::entry::Entry;
 use super::links::{Linked, Node};
 use super::make::{Finish, Folder, Kit, Maker, count};
+use super::names::Names;
 use super::predecessor::Believed;
 use super::take::Changed;
 use super::xattrs::Way;
@@ -21,18 +22,18 @@ use super::{flags, xattrs};
 
 /// What a job does one of.
 pub(super) struct Item {
-    /// Its name.
-    pub(super) name: Box<[u8]>,
-    /// Whether the folder's listing had it as a regular file.
-    pub(super) regular: bool,
+    /// Which of the names.
+    pub(super) at: usize,
     /// What the predecessor has of it.
-    pub(super) recorded: Option<(Entry, Digest)>,
+    pub(super) recorded: Option<Box<(Entry, Digest)>>,
 }
 
 /// A job: some of what is in a folder.
 pub(super) struct Batch {
     /// The folder.
     pub(super) folder: Folder,
+    /// What is in it.
+    pub(super) names: Arc<Names>,
     /// What of it.
     pub(super) items: Vec<Item>,
 }
@@ -87,17 +88,20 @@ impl Shared {
         part: &mut Part<'_, Batch, Piece>,
     ) -> Result<Piece> {
         let mut piece = Piece::default();
-        let mut items = batch.items.into_iter();
+        let Batch { folder, names, items } = batch;
+        let mut items = items.into_iter();
         while let Some(item) = items.next() {
             self.maker.meter.check()?;
+            let listed = names.get(item.at);
             let mut is_large = || {
                 if items.len() > 0 {
-                    part.leave(Batch { folder: batch.folder.clone(), items: items.by_ref().collect() });
+                    let (folder, names) = (folder.clone(), Arc::clone(&names));
+                    part.leave(Batch { folder, names, items: items.by_ref().collect() });
                 }
             };
-            match self.entry(&batch.folder, &item, (kit, crew), &mut is_large) {
+            match self.entry(&folder, listed, item.recorded.as_deref(), (kit, crew), &mut is_large) {
                 Ok((entry, digest)) => piece.add(&entry, digest),
-                Err(error) => self.tolerate(error, &batch.folder.node, &batch.folder.target, &item.name)?,
+                Err(error) => self.tolerate(error, &folder.node, &folder.target, listed.0)?,
             }
             self.maker.meter.add_entry();
         }
@@ -119,24 +123,25 @@ impl Shared {
         }
     }
 
-    /// Copies one. `is_large` is called before work on a file that takes long.
+    /// Copies one, which the listing had as a regular file's or not. `is_large` is called before work on a file that takes long.
     fn entry(
         &self,
         folder: &Folder,
-        item: &Item,
+        (name, regular): (&[u8], bool),
+        recorded: Option<&(Entry, Digest)>,
         (kit, crew): (&mut Kit, Crew<'_>),
         is_large: &mut dyn FnMut(),
     ) -> Result<(Entry, Digest)> {
         // Opening a device can do something, so what it is must be known first: where nobody writes, the listing of a
         // moment ago says it.
-        if item.regular && item.recorded.is_none() && !self.running {
-            return self.file(folder, &item.name, (kit, crew), is_large);
+        if regular && recorded.is_none() && !self.running {
+            return self.file(folder, name, (kit, crew), is_large);
         }
-        let stat = self.maker.source.stat_at(&folder.source, &item.name)?;
-        let mut entry = Entry::of(&stat, &item.name);
+        let stat = self.maker.source.stat_at(&folder.source, name)?;
+        let mut entry = Entry::of(&stat, name);
         match entry.kind {
             FileType::RegularFile => {
-                if let Some(taken) = self.take_over(folder, &entry, item.recorded.as_ref())? {
+                if let Some(taken) = self.take_over(folder, &entry, recorded)? {
                     return Ok(taken);
                 }
                 self.file(folder, &entry.name, (kit, crew), is_large)
@@ -147,12 +152,12 @@ impl Shared {
             }
             FileType::Symlink | FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
                 if entry.kind == FileType::Symlink {
-                    entry.target = readlinkat(&*folder.source, &*item.name, Vec::new())?.into_bytes();
+                    entry.target = readlinkat(&*folder.source, name, Vec::new())?.into_bytes();
                 }
                 match self.maker.link(folder, &entry, || self.maker.create_special(folder, &entry))? {
                     Linked::First(()) => self.maker.dress_special(folder, &mut entry, &stat, kit)?,
                     Linked::Again => {
-                        entry.xattrs = xattrs::read(&Way::to(&folder.source, &item.name), &mut kit.xattrs)?;
+                        entry.xattrs = xattrs::read(&Way::to(&folder.source, name), &mut kit.xattrs)?;
                     }
                 }
                 Ok((entry, Digest::Missing))

@@ -94,7 +94,7 @@ impl<'s> Walk<'s> {
             None => None,
         };
         let (copy, node) = (self.copy.dir()?, Arc::clone(&level.node));
-        lead.submit(Batch { copy, source, node, items: std::mem::take(&mut self.items) })
+        lead.submit(Batch { copy, source, node, items: std::mem::replace(&mut self.items, Vec::with_capacity(BATCH)) })
     }
 
     fn enter(&mut self, mut entry: Entry, lead: &mut Lead<'_, Batch, Piece>) -> Result<()> {
