@@ -19,7 +19,7 @@ use super::beneath::{Dir, Root, Stat, Time};
 use super::crew::{Crew, Tools};
 use super::data::{self, Means, Order};
 use super::entry::Entry;
-use super::links::{Linked, Links, Node};
+use super::links::{self, Linked, Links, Node};
 use super::meter::Meter;
 use super::predecessor::Takeover;
 use super::tree::Copied;
@@ -348,12 +348,21 @@ impl Maker {
         finish().with_context(|| format!("cannot finish the folder `{}`", node.shown(b".")))
     }
 
-    /// Gives the file of `entry` that lies in `dir`, in another tree, a second name in `folder`. `None` where that
-    /// cannot be: it has too many names, it is on another file system, a project forbids it.
-    pub(super) fn link_old(&self, dir: &Dir, folder: &Folder, entry: &Entry) -> Result<Option<Linked<()>>> {
+    /// Gives the file of `entry` that lies in `dir` of another tree, where it is `old`, a second name in `folder`. `None`
+    /// where that cannot be: it has too many names, it is on another file system, a project forbids it.
+    pub(super) fn link_old(
+        &self,
+        (dir, old): (&Dir, &Stat),
+        folder: &Folder,
+        entry: &Entry,
+    ) -> Result<Option<Linked<()>>> {
         let name = &*entry.name;
+        // Asked for the first of a file's names alone, for all of them.
         let link = || {
             fault::point("snapshot.copy.link")?;
+            if !links::fit(old.links(), entry.links) {
+                return Err(Errno::MLINK.into());
+            }
             Ok(linkat(dir, name, &*folder.target, name, AtFlags::empty())?)
         };
         match self.link(folder, entry, link) {

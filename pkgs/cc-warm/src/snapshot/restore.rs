@@ -203,10 +203,9 @@ impl Shared {
         // The record of the live tree must also be of this entry, whatever else became of either.
         let attributes = |entry: &Entry| (entry.size, entry.mtime, entry.flags, entry.project, entry.xattrs);
         let same = attributes(live) == attributes(entry) && entry.differs(&stat).is_none();
-        if !same || !known.may_link(dir, live, &Entry::of(&stat, &entry.name)) {
-            return Ok(false);
-        }
-        Ok(self.maker.link_old(dir, folder, entry)?.is_some())
+        let old = if same { known.may_link(dir, live, &Entry::of(&stat, &entry.name)) } else { None };
+        let Some(old) = old else { return Ok(false) };
+        Ok(self.maker.link_old((dir, &old), folder, entry)?.is_some())
     }
 }
 

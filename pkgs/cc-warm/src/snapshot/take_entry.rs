@@ -204,13 +204,11 @@ impl Shared {
         else {
             return Ok(None);
         };
-        if !known.may_link(dir, recorded, found) {
-            return Ok(None);
-        }
+        let Some(old) = known.may_link(dir, recorded, found) else { return Ok(None) };
         // An equal ctime means equal metadata, too.
         let entry =
             Entry { flags: recorded.flags, project: recorded.project, xattrs: recorded.xattrs, ..found.clone() };
-        Ok(match self.maker.link_old(dir, folder, &entry)? {
+        Ok(match self.maker.link_old((dir, &old), folder, &entry)? {
             None => None,
             // The name that has the digest may never be the first again.
             Some(Linked::First(())) if *digest == Digest::Elsewhere => Some((entry, Digest::Missing)),

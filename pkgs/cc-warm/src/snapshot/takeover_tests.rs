@@ -74,6 +74,32 @@ fn a_file_that_was_written_in_the_step_of_its_copy_is_copied_again() {
 }
 
 #[test]
+fn a_file_with_many_names_is_taken_over_with_all_of_them_or_with_none() {
+    let place = Place::new();
+    let first = place.file("first", "content");
+    fs::create_dir(place.source().join("d")).unwrap();
+    let give_names = |names: std::ops::Range<u32>| {
+        names.for_each(|n| fs::hard_link(&first, place.source().join(format!("d/{n}"))).unwrap());
+        let_time_pass();
+    };
+    let taken_over = |old: &str, name: &str| {
+        let (tree, catalog) = (place.path(old), place.catalog(old));
+        let copied = place.take_from(name, Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+        place.verify(name).unwrap();
+        copied.taken_over
+    };
+    give_names(1..12_000);
+    place.take("one");
+    assert_eq!(taken_over("one", "two"), 1);
+    assert_eq!(taken_over("two", "three"), 0, "36,000 names: some file systems have no room for them");
+    assert_eq!(taken_over("three", "four"), 1);
+    // Twice as many are too many for ext4, the last of them only.
+    give_names(12_000..33_001);
+    place.take("five");
+    assert_eq!(taken_over("five", "six"), 0);
+}
+
+#[test]
 fn nothing_young_is_taken_over_from_a_staging_copy() {
     let place = Place::new();
     place.file("a", "old");
