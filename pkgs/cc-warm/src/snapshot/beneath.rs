@@ -100,6 +100,12 @@ impl Stat {
         self.0.stx_nlink
     }
 
+    /// Bytes of content, holes left out.
+    #[must_use]
+    pub fn occupied(&self) -> u64 {
+        self.allocated().min(self.size())
+    }
+
     /// When its content changed.
     #[must_use]
     pub fn mtime(&self) -> Time {

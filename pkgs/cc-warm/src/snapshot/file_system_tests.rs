@@ -80,6 +80,29 @@ fn reflinks(kind: &str, test: &str) {
     assert_eq!(fs::metadata(place.path("copy/large")).unwrap().size(), 40 << 20);
 }
 
+fn of_sparse_files(kind: &str, test: &str) {
+    let Some(mounted) = Mounted::new(kind, &[], test) else { return };
+    let place = Place::at(&mounted.path());
+    // Lengths that would be too many to be added up.
+    for n in 0..3 {
+        let path = place.file(&format!("{n}"), vec![1; 1 << 16]);
+        File::options().write(true).open(path).unwrap().set_len(i64::MAX.unsigned_abs() - (1 << 16)).unwrap();
+    }
+    let copied = place.take_as("copy", |order| order.digest = false).unwrap();
+    assert_eq!(copied.reflinked, 3);
+    assert!(copied.bytes < 1 << 20, "{copied:?}");
+}
+
+#[test]
+fn of_reflinked_files_only_what_is_there_counts_on_btrfs() {
+    of_sparse_files("btrfs", "of_reflinked_files_only_what_is_there_counts_on_btrfs");
+}
+
+#[test]
+fn of_reflinked_files_only_what_is_there_counts_on_xfs() {
+    of_sparse_files("xfs", "of_reflinked_files_only_what_is_there_counts_on_xfs");
+}
+
 #[test]
 fn reflinks_on_btrfs_and_digests_later() {
     reflinks("btrfs", "reflinks_on_btrfs_and_digests_later");

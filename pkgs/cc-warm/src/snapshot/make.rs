@@ -223,13 +223,13 @@ impl Maker {
         }
         fault::point("snapshot.copy.data")?;
         let to = Arc::new(to);
-        let order = Order { size: entry.size, sparse: stat.allocated() < entry.size, digest };
+        let order = Order { size: entry.size, ..Order::of(stat, digest) };
         let done = data::copy(from, &to, order, &self.means, &crew, &mut kit.data, &self.meter)?;
         self.counts.written.fetch_add(done.written, Ordering::Relaxed);
         if done.reflinked {
             count(&self.counts.reflinked);
         }
-        if order.sparse {
+        if order.sparse() {
             count(&self.counts.sparse);
         }
         fault::point("snapshot.copy.metadata")?;
@@ -255,8 +255,7 @@ impl Maker {
         stat: &Stat,
         (kit, crew): (&mut Kit, Crew<'_>),
     ) -> Result<[u8; 32]> {
-        let sparse = stat.allocated() < stat.size();
-        data::digest(from, stat.size(), sparse, &crew, &mut kit.data, &self.meter)
+        data::digest(from, stat, &crew, &mut kit.data, &self.meter)
     }
 
     /// Gives `to` the flags that come last, or notes them where more names come.
@@ -369,7 +368,7 @@ impl Maker {
             Ok(linked) => {
                 if matches!(linked, Linked::First(())) {
                     count(&self.counts.taken_over);
-                    self.meter.add_bytes(entry.size);
+                    self.meter.add_bytes(old.occupied());
                 }
                 Ok(Some(linked))
             }

@@ -51,6 +51,8 @@ mod tree_tests;
 mod trial;
 pub mod verify;
 mod verify_walk;
+#[cfg(test)]
+mod way_back_tests;
 mod xattrs;
 
 pub use self::audit::{Audit, Depth};

@@ -263,6 +263,5 @@ fn content(
     if stat.size() != entry.size {
         anyhow::bail!("its size is {} and was {}", stat.size(), entry.size);
     }
-    let sparse = stat.allocated() < stat.size();
-    data::digest(&Arc::new(file), stat.size(), sparse, &crew, kit.data(), meter)
+    data::digest(&Arc::new(file), &stat, &crew, kit.data(), meter)
 }

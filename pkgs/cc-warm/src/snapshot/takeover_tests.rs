@@ -100,6 +100,21 @@ fn a_file_with_many_names_is_taken_over_with_all_of_them_or_with_none() {
 }
 
 #[test]
+fn of_a_sparse_file_only_what_is_there_counts_whether_it_is_copied_or_taken_over() {
+    let place = Place::new();
+    let file = File::options().write(true).open(place.file("map", vec![1; 4096])).unwrap();
+    file.set_len(1 << 40).unwrap();
+    place.file("d/plain", vec![2; 50_000]);
+    let_time_pass();
+    let copied = place.take("one");
+    let (tree, catalog) = (place.path("one"), place.catalog("one"));
+    let again = place.take_from("two", Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+    assert_eq!((copied.taken_over, again.taken_over), (0, 2));
+    assert_eq!(copied.bytes, 4096 + 50_000);
+    assert_eq!(again.bytes, copied.bytes);
+}
+
+#[test]
 fn nothing_young_is_taken_over_from_a_staging_copy() {
     let place = Place::new();
     place.file("a", "old");
