@@ -8,6 +8,7 @@ use std::process::Command;
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use rustix::mount::{UnmountFlags, unmount};
 
+use super::predecessor::Predecessor;
 use super::record::Volume;
 use super::scrub::{Scrub, complete, scrub};
 use super::store::Store;
@@ -216,6 +217,44 @@ fn keeps_project_ids_on_xfs() {
             assert_eq!(found.project, project, "{tree}/{name}");
         }
     }
+}
+
+/// Waits for the beginning of a second.
+fn second() {
+    while std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_millis() > 100 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn where_times_are_whole_seconds_what_was_written_in_the_second_of_its_copy_is_copied_again() {
+    let test = "where_times_are_whole_seconds_what_was_written_in_the_second_of_its_copy_is_copied_again";
+    let Some(mounted) = Mounted::new("ext4", &["-I", "128"], test) else { return };
+    let place = Place::at(&mounted.path());
+    let state = place.file("state", "");
+    let record = || {
+        let meta = fs::metadata(&state).unwrap();
+        (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
+    };
+    for attempt in 0..20 {
+        let (one, two) = (format!("one{attempt}"), format!("two{attempt}"));
+        second();
+        fs::write(&state, "stopped").unwrap();
+        std::thread::sleep(4 * super::moment::granularity());
+        let before = record();
+        place.take_as(&one, |_| {}).unwrap();
+        fs::write(&state, "running").unwrap();
+        if record() != before {
+            // The second was over.
+            continue;
+        }
+        assert_eq!(fs::read(place.path(&one).join("state")).unwrap(), b"stopped", "the record says nothing of it");
+        let (tree, catalog) = (place.path(&one), place.catalog(&one));
+        place.take_from(&two, Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+        assert_eq!(fs::read(place.path(&two).join("state")).unwrap(), b"running");
+        return;
+    }
+    panic!("no copy was made within a second");
 }
 
 #[test]

@@ -14,6 +14,9 @@ use super::moment::Moment;
 /// already takes further stores without a new ctime, until it is written back (30 s by default).
 const WHILE_RUNNING: Duration = Duration::from_mins(2);
 
+/// The coarsest step in which the times of a file system that is relied on move.
+const WHOLE_SECOND: i128 = 1_000_000_000;
+
 /// A smaller step of the wall clock is not told from the time that reading two clocks takes.
 const STEP: i64 = 5_000_000;
 
@@ -86,7 +89,10 @@ impl Rule {
     }
 
     fn is_old(&self, ctime: Time) -> bool {
-        ctime.nanos() < self.before
+        // Some file systems have whole seconds (ext2, ext3, and ext4 with inodes of 128 bytes), where a file that is changed
+        // again within the second keeps its time.
+        let step = if ctime.nanos == 0 { WHOLE_SECOND } else { 0 };
+        ctime.nanos() + step < self.before
     }
 }
 
@@ -181,6 +187,21 @@ mod tests {
         let begin = 10_000 * SECOND;
         for (ctime, unchanged) in [(begin - 8_000_001, true), (begin - 8_000_000, false), (begin, false)] {
             assert_eq!(rule.is_unchanged(&file(ctime), &file(ctime)), unchanged, "{ctime}");
+        }
+    }
+
+    #[test]
+    fn copies_what_has_whole_seconds_and_was_written_in_the_second_before() {
+        let begin = 10_000 * SECOND;
+        for (running, ctime, unchanged) in [
+            (false, begin - SECOND, false),
+            (false, begin - SECOND - 1, true),
+            (false, begin - 2 * SECOND, true),
+            (true, begin - 121 * SECOND, false),
+            (true, begin - 122 * SECOND, true),
+        ] {
+            let rule = Rule::of(&header(running), &now()).unwrap();
+            assert_eq!(rule.is_unchanged(&file(ctime), &file(ctime)), unchanged, "{running} {ctime}");
         }
     }
 
