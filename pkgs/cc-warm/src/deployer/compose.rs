@@ -8,6 +8,12 @@ use serde_json::{Map, Value};
 
 use super::Rendering;
 
+/// The option by which docker holds a volume to a size.
+pub const SIZE: &str = "size";
+/// Why a volume that has it is not snapshotted.
+pub const LIMITED: &str = "it has the driver option `size`, and data that is restored is built beside the data that is live: \
+                           both together would be held to that size";
+
 /// A rendered stack.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compose {
@@ -110,8 +116,12 @@ impl Compose {
             return Some(format!("its driver is `{driver}`, not `local`"));
         }
         let options = value["driver_opts"].as_object().into_iter().flatten();
-        let other: Vec<&str> = options.map(|(key, _)| key.as_str()).filter(|key| *key != "size").collect();
-        (!other.is_empty()).then(|| format!("it has the driver options {}", other.join(", ")))
+        let (limits, other): (Vec<&str>, Vec<&str>) =
+            options.map(|(key, _)| key.as_str()).partition(|key| *key == SIZE);
+        if other.is_empty() {
+            return (!limits.is_empty()).then(|| LIMITED.to_owned());
+        }
+        Some(format!("it has the driver options {}", other.join(", ")))
     }
 
     /// The volume's name in docker.
@@ -283,6 +293,9 @@ volumes:
     driver_opts:
       type: nfs
       o: addr=a
+  limited:
+    driver_opts:
+      size: 10G
   shared:
     name: other_shared
     external: true
@@ -323,6 +336,7 @@ configs:
         let compose = Compose::parse(RENDERED).unwrap();
         assert_eq!(compose.unsuitable_volume("data"), None);
         assert!(compose.unsuitable_volume("nfs").unwrap().contains("type"));
+        assert_eq!(compose.unsuitable_volume("limited").unwrap(), LIMITED);
         assert!(compose.unsuitable_volume("shared").unwrap().contains("external"));
         assert_eq!(compose.volume_name("abx_test", "data"), "abx_test_data");
         assert_eq!(compose.volume_name("abx_test", "shared"), "other_shared");

@@ -214,6 +214,7 @@ impl Store {
                 source: Some(&volume.data()),
                 flush: Some(flush),
                 flags: copy.lessened == 0,
+                live: false,
                 record: None,
             };
             verify::verify(&check, &told, work.interrupt).map_err(|error| explain(error, volume))?;
@@ -338,6 +339,7 @@ impl Store {
             source: None,
             flush: Some(&flush),
             flags: copy.lessened == 0 && restored.lessened == 0,
+            live: true,
             record: recordable.is_ok().then_some(&record),
         };
         verify::verify(&check, &(), interrupt).with_context(problem)?;

@@ -8,6 +8,7 @@ use std::process::Command;
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use rustix::mount::{UnmountFlags, unmount};
 
+use super::catalog::Catalog;
 use super::predecessor::Predecessor;
 use super::record::Volume;
 use super::scrub::{Scrub, complete, scrub};
@@ -194,29 +195,74 @@ fn keeps_nocow_and_compression_on_btrfs() {
     }
 }
 
+fn project_of(path: &Path) -> u32 {
+    get_fs_xattr(File::open(path).unwrap()).unwrap().project
+}
+
+fn set_project(path: &Path, project: u32) {
+    let file = File::open(path).unwrap();
+    let mut value = get_fs_xattr(&file).unwrap();
+    value.project = project;
+    set_fs_xattr(&file, value).unwrap();
+}
+
 #[test]
-fn keeps_project_ids_on_xfs() {
-    let Some(mounted) = Mounted::new("xfs", &[], "keeps_project_ids_on_xfs") else { return };
-    let place = Place::at(&mounted.path());
-    let set = |path: &Path, project: u32| {
-        let file = File::open(path).unwrap();
-        let mut value = get_fs_xattr(&file).unwrap();
-        value.project = project;
-        set_fs_xattr(&file, value).unwrap();
+fn project_ids_come_back_on_xfs_and_no_copy_is_charged_to_them() {
+    let Some(mounted) = Mounted::new("xfs", &[], "project_ids_come_back_on_xfs_and_no_copy_is_charged_to_them") else {
+        return;
     };
-    set(&place.file("a", "a"), 7);
+    let place = Place::at(&mounted.path());
+    set_project(&place.file("a", "a"), 7);
     fs::create_dir(place.source().join("d")).unwrap();
-    set(&place.source().join("d"), 9);
+    set_project(&place.source().join("d"), 9);
     flag(&place.source().join("d"), IFlags::PROJECT_INHERIT);
     place.file("d/b", "b");
+    std::thread::sleep(4 * super::moment::granularity());
+    place.take_as("staged", |order| order.running = true).unwrap();
     place.take("copy");
     place.restore_as("copy", "new", |_| {}).unwrap();
-    for tree in ["copy", "new"] {
+    let inherits = |path: PathBuf| ioctl_getflags(File::open(path).unwrap()).unwrap().contains(IFlags::PROJECT_INHERIT);
+    for (tree, live) in [("staged", false), ("copy", false), ("new", true)] {
         for (name, project) in [("a", 7), ("d", 9), ("d/b", 9), ("", 0)] {
-            let found = get_fs_xattr(File::open(place.path(tree).join(name)).unwrap()).unwrap();
-            assert_eq!(found.project, project, "{tree}/{name}");
+            assert_eq!(project_of(&place.path(tree).join(name)), if live { project } else { 0 }, "{tree}/{name}");
         }
+        assert_eq!(inherits(place.path(tree).join("d")), live);
     }
+    // A copy of an older program has them: it is valid, but the next one is rid of them.
+    for (name, project) in [("a", 7), ("d", 9)] {
+        set_project(&place.path("copy").join(name), project);
+    }
+    flag(&place.path("copy/d"), IFlags::PROJECT_INHERIT);
+    place.verify("copy").unwrap();
+    let (tree, catalog) = (place.path("copy"), place.catalog("copy"));
+    let next = place.take_from("next", Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+    place.verify("next").unwrap();
+    assert_eq!((next.taken_over, project_of(&place.path("next/a"))), (1, 0));
+}
+
+#[test]
+fn where_a_project_forbids_a_second_name_a_file_is_copied() {
+    let Some(mounted) = Mounted::new("xfs", &[], "where_a_project_forbids_a_second_name_a_file_is_copied") else {
+        return;
+    };
+    let place = Place::at(&mounted.path());
+    place.file("a", "a");
+    place.file("d/b", "b");
+    std::thread::sleep(4 * super::moment::granularity());
+    place.take("one");
+    // The operator gives the state folder a project.
+    set_project(&mounted.path(), 9);
+    flag(&mounted.path(), IFlags::PROJECT_INHERIT);
+    let (tree, catalog) = (place.path("one"), place.catalog("one"));
+    let take = |name: &str, tree: &Path, catalog: &Catalog| {
+        let copied = place.take_from(name, Predecessor { tree, catalog, shutdown: None }).unwrap();
+        place.verify(name).unwrap();
+        place.assert_same("source", name);
+        copied.taken_over
+    };
+    assert_eq!(take("two", &tree, &catalog), 0);
+    assert_eq!(project_of(&place.path("two/d/b")), 9, "it is the operator's word");
+    assert_eq!(take("three", &place.path("two"), &place.catalog("two")), 2);
 }
 
 /// Waits for the beginning of a second.

@@ -149,6 +149,9 @@ pub(super) struct Maker {
     /// How far it is.
     pub(super) meter: Arc<Meter>,
     means: Arc<Means>,
+    /// Whether what is made becomes live data. Only that gets the projects that were recorded: a copy that had them would
+    /// be charged to the app's quota.
+    pub(super) live: bool,
     /// What the source's file system has.
     pub(super) source_flags: flags::Ability,
     /// What the target's file system has.
@@ -161,7 +164,7 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    /// From `source` to `target`, which is open and empty.
+    /// From `source` to `target`, which is open and empty. A copy, unless `live` is set.
     pub(super) fn new(source: Root, target: Root, reflink: bool, meter: Arc<Meter>) -> Result<Self> {
         Ok(Self {
             source,
@@ -169,6 +172,7 @@ impl Maker {
             counts: Counts::default(),
             meter,
             means: Arc::new(Means::new(reflink)),
+            live: false,
             source_flags: flags::Ability::default(),
             target_flags: flags::Ability::default(),
             links: Links::default(),
@@ -182,6 +186,10 @@ impl Maker {
         if !whole {
             count(&self.counts.lessened);
         }
+    }
+
+    fn apply_early(&self, to: impl AsFd, entry: &Entry) -> io::Result<bool> {
+        flags::apply_early(to, entry.flags, self.live.then_some(entry.project), &self.target_flags)
     }
 
     fn is_ours(&self, entry: &Entry) -> bool {
@@ -219,7 +227,7 @@ impl Maker {
         (kit, crew): (&mut Kit, Crew<'_>),
     ) -> Result<Option<[u8; 32]>> {
         if folder.inherits || entry.flags != 0 || entry.project != 0 {
-            self.lessen(flags::apply_early(&to, entry.flags, entry.project, &self.target_flags)?);
+            self.lessen(self.apply_early(&to, entry)?);
         }
         fault::point("snapshot.copy.data")?;
         let to = Arc::new(to);
@@ -321,7 +329,7 @@ impl Maker {
     /// Readies the new, empty folder `to`.
     pub(super) fn begin_folder(&self, entry: &Entry, to: &Dir, inherits: bool) -> Result<()> {
         if inherits || entry.flags != 0 || entry.project != 0 {
-            self.lessen(flags::apply_early(to, entry.flags, entry.project, &self.target_flags)?);
+            self.lessen(self.apply_early(to, entry)?);
         }
         Ok(())
     }

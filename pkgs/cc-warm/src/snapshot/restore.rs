@@ -79,7 +79,8 @@ pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interru
     let (live, takeover) = Believed::open(order.live, &Moment::now()?, &file_system(target.dir())?)?;
     let (live, live_reader) = live.unzip();
     let meter = Arc::new(Meter::new(interrupt, None));
-    let maker = Maker::new(source, target, order.reflink, Arc::clone(&meter))?;
+    let mut maker = Maker::new(source, target, order.reflink, Arc::clone(&meter))?;
+    maker.live = true;
     let shared = Shared { maker, live, digest: order.digest };
     let mut buffers = xattrs::Buffers::default();
     let pace = Pace::of(order.flush);

@@ -205,6 +205,9 @@ impl Shared {
             return Ok(None);
         };
         let Some(old) = known.may_link(dir, recorded, found) else { return Ok(None) };
+        if recorded.project != 0 && self.is_charged(known, dir, recorded) {
+            return Ok(None);
+        }
         // An equal ctime means equal metadata, too.
         let entry =
             Entry { flags: recorded.flags, project: recorded.project, xattrs: recorded.xattrs, ..found.clone() };
@@ -214,6 +217,16 @@ impl Shared {
             Some(Linked::First(())) if *digest == Digest::Elsewhere => Some((entry, Digest::Missing)),
             Some(_) => Some((entry, *digest)),
         })
+    }
+
+    /// Whether the predecessor's file in `dir` is in the project of the live one, and so charged to the app, as the copies
+    /// of older programs are.
+    fn is_charged(&self, known: &Believed, dir: &Dir, recorded: &Entry) -> bool {
+        let of = || -> io::Result<u32> {
+            let (file, _) = known.root.open_known_file(dir, &recorded.name)?;
+            Ok(flags::read(&file, &self.maker.target_flags)?.1)
+        };
+        of().is_ok_and(|project| project == recorded.project)
     }
 }
 

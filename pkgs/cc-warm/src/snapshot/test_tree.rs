@@ -229,7 +229,7 @@ impl Place {
         };
         change(&mut order);
         let copied = restore(&order, &(), &Interrupt::never())?;
-        verify(&Check::of(&target, &catalog), &(), &Interrupt::never())?;
+        verify(&Check { live: true, ..Check::of(&target, &catalog) }, &(), &Interrupt::never())?;
         Ok(copied)
     }
 
