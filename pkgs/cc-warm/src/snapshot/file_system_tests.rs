@@ -304,6 +304,31 @@ fn where_times_are_whole_seconds_what_was_written_in_the_second_of_its_copy_is_c
 }
 
 #[test]
+fn an_encrypted_folder_in_a_volume_is_named_and_nothing_is_counted() {
+    let test = "an_encrypted_folder_in_a_volume_is_named_and_nothing_is_counted";
+    let Some(mounted) = Mounted::new("ext4", &["-O", "encrypt"], test) else { return };
+    let root = mounted.path();
+    let store = Store::new(&Dirs::new(root.join("state")), &"login".parse().unwrap());
+    let volume = Volume { name: "v".to_owned(), dir: root.join("v") };
+    let secret = volume.data().join("secret");
+    fs::create_dir_all(&secret).unwrap();
+    let count = || store.preflight(std::slice::from_ref(&volume), 0, None);
+    count().unwrap();
+    // FS_IOC_SET_ENCRYPTION_POLICY, version 1: the folder is encrypted, whether the key is there or not.
+    let script =
+        "import fcntl, os, sys; fcntl.ioctl(os.open(sys.argv[1], 0), 0x800c6613, bytes([0, 1, 4, 0]) + b'key-of-8')";
+    let made = Command::new("python3").args(["-c", script]).arg(&secret).output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        return eprintln!("skipped, nothing can be encrypted here: {test}");
+    }
+    let error = count().unwrap_err();
+    assert!(error.is::<super::Unsuitable>(), "{error:#}");
+    assert!(format!("{error:#}").contains("v/_data`: `secret` in it is encrypted"), "{error:#}");
+    // What stands is no live data.
+    super::measure::tree(&volume.data()).unwrap();
+}
+
+#[test]
 fn a_full_disk_is_an_error_that_says_so() {
     let test = "a_full_disk_is_an_error_that_says_so";
     let Some(mounted) = Mounted::new("ext4", &[], test) else { return };

@@ -58,7 +58,7 @@ mod xattrs;
 pub use self::audit::{Audit, Depth};
 pub use self::copies::{Order, Spent, Staged, Work};
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
-pub use self::measure::Totals;
+pub use self::measure::{Totals, Unsuitable};
 pub use self::preflight::{FileSystem, Preflight, VolumeNeed, bytes};
 pub use self::record::{Snapshot, SnapshotId, Tag, Volume, VolumeCopy};
 pub use self::report::Reporter;

@@ -237,7 +237,7 @@ impl Store {
         for copy in &snapshot.volumes {
             let live = volumes.iter().find(|volume| volume.name == copy.name).or(volumes.first());
             if let Some(live) = live {
-                let holds = measure::tree(&folder.tree(&copy.name), None)?.holds;
+                let holds = measure::tree(&folder.tree(&copy.name))?;
                 needs.add(&copy.name, &live.dir, holds, Totals::default())?;
             }
         }
@@ -250,7 +250,7 @@ impl Store {
             Some(staged) => self.of_staged(staged, &volume.name),
             None => self.base().and_then(|base| self.known(&base, &volume.name)),
         };
-        let found = measure::tree(&volume.data(), known.as_ref())?;
+        let found = measure::live(&volume.data(), known.as_ref())?;
         Ok((found.holds, found.copied))
     }
 }

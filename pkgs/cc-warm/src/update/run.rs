@@ -22,7 +22,7 @@ use crate::gate::{Candidate, Decision, Skipped};
 use crate::health::{self, Continuity};
 use crate::identity::Identity;
 use crate::lock::{self, AppLock};
-use crate::snapshot::{Preflight, Staged, Store};
+use crate::snapshot::{Preflight, Staged, Store, Unsuitable};
 use crate::state::{AppState, Held, LastRun};
 use crate::sys::untrusted::Untrusted;
 
@@ -265,7 +265,14 @@ impl Run<'_> {
         self.deployer.prepared(&current)?;
         self.prepare(&target)?;
         leftovers::delete(self.app, self.context.host, self.deployer, &self.store());
-        let preflight = self.preflight(None)?;
+        let preflight = match self.preflight(None) {
+            Err(error) if error.is::<Unsuitable>() => {
+                let reasons = vec![format!("{error:#}")];
+                let waits = Waits { candidate: Some(candidate.clone()), reasons, approvable: false };
+                return self.hold(state, waits);
+            }
+            counted => counted?,
+        };
         if let Some(outcome) = self.no_room(state, candidate, preflight.as_ref())? {
             return Ok(outcome);
         }
