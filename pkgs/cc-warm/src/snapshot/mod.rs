@@ -18,6 +18,8 @@ pub mod flags;
 pub mod flush;
 mod garbage;
 mod generations;
+#[cfg(test)]
+mod image_tests;
 mod known;
 mod links;
 mod make;
