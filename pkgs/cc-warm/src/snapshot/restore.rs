@@ -20,7 +20,7 @@ use super::meter::{Meter, Progress};
 use super::moment::Moment;
 use super::predecessor::{Believed, Predecessor, Steps};
 use super::tree::{Copied, file_system, make_top, threads};
-use super::xattrs;
+use super::xattrs::{self, Way};
 use crate::sys::signals::Interrupt;
 
 /// Entries of one job.
@@ -192,7 +192,9 @@ impl Shared {
                 Linked::Again => return Ok(None),
             }
         }
-        Ok((entry.xattrs != recorded).then(|| "has other extended attributes than were recorded".to_owned()))
+        let same =
+            entry.xattrs == recorded || xattrs::are(&Way::to(&folder.source, &entry.name), recorded, &mut kit.xattrs)?;
+        Ok((!same).then(|| "has other extended attributes than were recorded".to_owned()))
     }
 
     /// Gives the live file a second name, if the rule says that it is what was recorded.
