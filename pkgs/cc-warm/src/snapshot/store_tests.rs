@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use super::audit::Depth;
-use super::copies::{Order, Spent, Work};
+use super::copies::{Folder, Order, Spent, Work};
 use super::moment::{BootId, Moment};
 use super::record::{Snapshot, SnapshotId, Tag, Volume};
 use super::store::{Role, Store};
+use super::test_tree::change_header;
 use super::tidy::Rules;
 use super::{exchange, garbage};
 use crate::config::duration::Span;
@@ -373,15 +374,8 @@ fn as_of_the_boot_before(place: &Place, id: &str) -> Moment {
     let booted = now.wall - now.since_boot;
     let of =
         |before: i64| Moment { boot: BootId("n".to_owned()), wall: booted - before, since_boot: 1_000_000 - before };
-    let path = place.store.folder(&SnapshotId::new(id)).join("entries/a");
-    let mut bytes = fs::read(&path).unwrap();
-    let mut header: serde_json::Value = serde_json::from_slice(&bytes[..512]).unwrap();
-    header["began"] = serde_json::to_value(of(2000)).unwrap();
-    let mut header = serde_json::to_vec(&header).unwrap();
-    header.resize(511, b' ');
-    header.push(b'\n');
-    bytes.splice(..512, header);
-    fs::write(path, bytes).unwrap();
+    let catalog = Folder::of(place.store.folder(&SnapshotId::new(id))).catalog("a");
+    change_header(&catalog, |header| header["began"] = serde_json::to_value(of(2000)).unwrap());
     of(1000)
 }
 
