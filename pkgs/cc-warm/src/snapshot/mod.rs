@@ -53,7 +53,7 @@ pub mod verify;
 mod verify_walk;
 mod xattrs;
 
-pub use self::audit::{Audit, Depth};
+pub use self::audit::{Audit, Depth, Finding};
 pub use self::copies::{Order, Spent, Staged, Work};
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
 pub use self::measure::Totals;
