@@ -8,7 +8,7 @@ use crate::alert::{Alert, Kind as AlertKind};
 use crate::cli::Global;
 use crate::config::names::AppName;
 use crate::error::{Exit, Problem};
-use crate::snapshot::{Audit, Depth, Role, Snapshot, Store, Work};
+use crate::snapshot::{Audit, Depth, Finding, Role, Snapshot, Store, Work};
 use crate::update::context::Context;
 
 /// Checks the snapshots of apps: their structure against what was recorded, the content of every file against its digest.
@@ -113,7 +113,7 @@ impl Row {
 
 fn tell(context: &Context<'_>, row: &Row) -> Result<()> {
     if !row.is_bad() {
-        let whole = !row.snapshots.is_empty() && row.snapshots.iter().all(|audit| audit.complete);
+        let whole = !row.snapshots.is_empty() && row.snapshots.iter().all(|audit| audit.finding() == Finding::Whole);
         return if whole { context.resolve(&row.app, &[AlertKind::SnapshotDamaged]) } else { Ok(()) };
     }
     let bad: Vec<&Audit> = row.snapshots.iter().filter(|audit| !audit.problems.is_empty()).collect();
@@ -145,10 +145,10 @@ fn text(row: &Row) -> String {
             Role::Previous => "the one before",
             Role::Leftover => "left over",
         };
-        let state = match (audit.problems.is_empty(), audit.complete) {
-            (false, _) => "DAMAGED",
-            (true, true) => "whole",
-            (true, false) => "interrupted",
+        let state = match audit.finding() {
+            Finding::Damaged(_) => "DAMAGED",
+            Finding::Whole => "whole",
+            Finding::Unfinished => "interrupted",
         };
         let unclean = if audit.unclean { ", after a kill" } else { "" };
         let undigested = match audit.undigested {

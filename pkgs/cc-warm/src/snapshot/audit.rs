@@ -49,6 +49,29 @@ pub struct Audit {
     pub complete: bool,
 }
 
+/// What may be concluded from a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding<'a> {
+    /// All of it was looked at, and nothing is wrong.
+    Whole,
+    /// This is wrong.
+    Damaged(&'a [String]),
+    /// It was interrupted before it found anything: nothing is known.
+    Unfinished,
+}
+
+impl Audit {
+    /// What may be concluded.
+    #[must_use]
+    pub fn finding(&self) -> Finding<'_> {
+        match (self.problems.as_slice(), self.complete) {
+            ([], true) => Finding::Whole,
+            ([], false) => Finding::Unfinished,
+            (problems, _) => Finding::Damaged(problems),
+        }
+    }
+}
+
 impl Store {
     /// Checks `snapshot`. What is wrong with it is a finding, not an error.
     pub fn audit(&self, snapshot: &Snapshot, depth: Depth, work: Work<'_>) -> Result<Audit> {
@@ -69,6 +92,7 @@ impl Store {
         let folder = Folder::of(self.folder(&snapshot.id));
         for copy in &snapshot.volumes {
             told.next();
+            fault::point("snapshot.audit.volume")?;
             audit.structure(copy, &folder, work);
             if depth.content {
                 audit.content(copy, &folder, depth, &told, work);

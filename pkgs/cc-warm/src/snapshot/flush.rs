@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -17,7 +18,8 @@ use rustix::io::Errno;
 /// little that not much is left when the copy is complete.
 const BYTES: u64 = 128 << 20;
 const ENTRIES: u64 = 4 << 10;
-/// How many write back: while the disk commits what one of them wrote, the other has the next written.
+/// How many write back many small files: while the disk commits what one of them wrote, the other has the next written.
+/// What a few large ones are made of, two would only write in each other's way.
 const WRITERS: usize = 2;
 
 /// A file system that is going to be written to. Opened before the first byte, so that an error of the disk from then
@@ -61,13 +63,18 @@ impl Flush {
         self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to write back, on another thread. `false` where all of them are at it still.
-    pub(super) fn begin(&self) -> bool {
+    /// Begins to write back, on another thread. `false` where `writers` are at it still.
+    fn begin(&self, writers: usize) -> bool {
         let mut early = self.lock();
         if early.is_none() {
             *early = Early::start(&self.path, &self.failed);
         }
-        early.as_ref().is_none_or(|early| early.due.as_ref().is_some_and(|due| due.try_send(()).is_ok()))
+        early.as_ref().is_none_or(|early| early.begin(writers))
+    }
+
+    /// Begins to write back all that there is.
+    pub(super) fn begin_all(&self) -> bool {
+        self.begin(WRITERS)
     }
 }
 
@@ -77,6 +84,7 @@ impl Flush {
 struct Early {
     due: Option<SyncSender<()>>,
     threads: Vec<JoinHandle<()>>,
+    busy: Arc<AtomicUsize>,
 }
 
 impl Early {
@@ -84,19 +92,31 @@ impl Early {
     fn start(path: &Path, failed: &Arc<OnceLock<Errno>>) -> Option<Self> {
         let (due, wanted) = sync_channel(0);
         let wanted = Arc::new(Mutex::new(wanted));
-        let mut early = Self { due: Some(due), threads: Vec::new() };
+        let mut early = Self { due: Some(due), threads: Vec::new(), busy: Arc::default() };
         for _ in 0..WRITERS {
             let (own, wanted, failed) = (File::open(path).ok()?, Arc::clone(&wanted), Arc::clone(failed));
+            let busy = Arc::clone(&early.busy);
             let sync = move || {
                 while is_due(&wanted) {
                     if let Err(errno) = rustix::fs::syncfs(&own) {
                         let _ = failed.set(errno);
                     }
+                    busy.fetch_sub(1, Ordering::Relaxed);
                 }
             };
             early.threads.push(std::thread::Builder::new().name("write-back".to_owned()).spawn(sync).ok()?);
         }
         Some(early)
+    }
+
+    fn begin(&self, writers: usize) -> bool {
+        // Only one thread asks at a time, so that what it finds here can only become less.
+        if self.busy.load(Ordering::Relaxed) >= writers {
+            return false;
+        }
+        let begun = self.due.as_ref().is_some_and(|due| due.try_send(()).is_ok());
+        self.busy.fetch_add(usize::from(begun), Ordering::Relaxed);
+        begun
     }
 }
 
@@ -130,7 +150,8 @@ impl<'a> Pace<'a> {
     /// Told how far the copy is, in entries and bytes; it is written back when enough came together.
     pub(super) fn reached(&self, (entries, bytes): (u64, u64)) {
         let last = self.last.get();
-        if (bytes - last.1 >= BYTES || entries - last.0 >= ENTRIES) && self.flush.begin() {
+        let (many, large) = (entries - last.0 >= ENTRIES, bytes - last.1 >= BYTES);
+        if many && self.flush.begin(WRITERS) || large && self.flush.begin(1) {
             self.last.set((entries, bytes));
         }
     }
@@ -156,7 +177,7 @@ mod tests {
     fn an_error_that_was_told_while_it_was_still_written_fails_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let flush = Flush::hold(dir.path()).unwrap();
-        while !flush.begin() {
+        while !flush.begin_all() {
             std::thread::yield_now();
         }
         flush.finish().unwrap();

@@ -57,7 +57,7 @@ mod verify_walk;
 mod way_back_tests;
 mod xattrs;
 
-pub use self::audit::{Audit, Depth};
+pub use self::audit::{Audit, Depth, Finding};
 pub use self::copies::{Order, Spent, Staged, Work};
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
 pub use self::measure::{Totals, Unsuitable};

@@ -102,7 +102,7 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
         threads(),
         |batch: Batch, kit: &mut Kit, _, _| shared.batch(batch, kit, &meter),
         |piece: Piece| {
-            if write_back.is_some_and(Flush::begin) {
+            if write_back.is_some_and(Flush::begin_all) {
                 write_back = None;
             }
             total += piece.count;

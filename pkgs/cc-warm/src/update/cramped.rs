@@ -8,7 +8,7 @@ use super::leftovers;
 use super::operation::{Operation, Setback};
 use super::saga::Event;
 use crate::snapshot::restore::Damaged;
-use crate::snapshot::{self, Depth, Exchange, Rules, SnapshotId, Volume, Work};
+use crate::snapshot::{self, Depth, Exchange, Finding, Rules, SnapshotId, Volume, Work};
 use crate::sys::fault;
 
 impl Operation<'_> {
@@ -44,15 +44,21 @@ impl Operation<'_> {
     }
 
     /// What is about to become the only copy must be whole.
-    fn check_before_discarding(&self, id: &SnapshotId) -> Result<()> {
+    fn check_before_discarding(&self, id: &SnapshotId) -> Result<(), Setback> {
         let snapshot = self.store.get(id)?.with_context(|| format!("snapshot {id} is not there any more"))?;
         let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt.by_shutdown() };
         let audit = self.store.audit(&snapshot, Depth { content: true, rate: None }, work)?;
-        if audit.problems.is_empty() {
-            return Ok(());
-        }
-        let what = format!("does not pass its check: {}", audit.problems.join("; "));
-        Err(anyhow!(Damaged { path: id.to_string(), what }).context("nothing is given up for it"))
+        let problems = match audit.finding() {
+            Finding::Whole => return Ok(()),
+            Finding::Damaged(problems) => problems,
+            Finding::Unfinished => {
+                return Err(Setback::NotReady(anyhow!(
+                    "the check of snapshot {id} was interrupted; nothing was given up"
+                )));
+            }
+        };
+        let what = format!("does not pass its check: {}", problems.join("; "));
+        Err(Setback::Broken(anyhow!(Damaged { path: id.to_string(), what }).context("nothing is given up for it")))
     }
 
     /// Empties the live data of `volumes`, which have not been exchanged, and deletes what this operation set aside.

@@ -18,7 +18,7 @@ use crate::history::{self, Entry};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Depth, Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
+use crate::snapshot::{Depth, Finding, Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
 use crate::state::{AppState, LastRun};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
@@ -372,14 +372,18 @@ fn must_be_whole(context: &Context<'_>, app: &App, store: &Store, chosen: &Snaps
     context.narrator.say(&format!("checking snapshot {}", chosen.id));
     let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
     let audit = store.audit(chosen, Depth { content: true, rate: None }, work)?;
-    if audit.problems.is_empty() {
-        return Ok(());
-    }
+    let problems = match audit.finding() {
+        Finding::Whole => return Ok(()),
+        Finding::Damaged(problems) => problems,
+        Finding::Unfinished => {
+            return Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).into());
+        }
+    };
     let problem = format!("snapshot {} of app `{}` is damaged; nothing was touched", chosen.id, app.name);
     Err(Problem::new(problem)
         .hint(format!("cc-warm verify {}", app.name))
         .hint(format!("cc-warm restore {} --previous", app.name))
-        .because(anyhow::anyhow!(audit.problems.join("; ")))
+        .because(anyhow::anyhow!(problems.join("; ")))
         .into())
 }
 

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::fixture::{Fixture, NOTES};
+use crate::signals::Halted;
 
 /// A service manager that says what state the machine is in.
 fn systemctl_that_says(fixture: &Fixture, state: &str) -> String {
@@ -71,6 +72,20 @@ fn an_update_that_is_only_asked_to_end_goes_back_first() {
     let path = systemctl_that_says(&fixture, "running");
     assert_eq!(terminate(soaking(&fixture, &path)), Some(11));
     assert_eq!(fixture.journal(), "");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
+}
+
+#[test]
+fn a_check_that_a_shutdown_cuts_short_gives_nothing_up() {
+    let fixture = Fixture::running();
+    let path = systemctl_that_says(&fixture, "stopping");
+    fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+    let faults = "snapshot.build.begun#1=enospc,snapshot.build.begun#2=enospc,snapshot.audit.volume=stop";
+    let said = Halted::with(&fixture, faults, &path, &["update", APP]).gets(Signal::TERM).goes_on().expect(14);
+    assert!(!said.contains("is given up"), "{said}");
+    assert!(!fixture.journal().contains("discarding-failed"), "{}", fixture.journal());
+    fixture.run(&["recover"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
     assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
 }

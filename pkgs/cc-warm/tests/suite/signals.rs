@@ -21,7 +21,15 @@ impl Halted {
     /// `cc-warm <words>`, once it has come to the first of `points`; it halts at the others, too.
     pub(crate) fn at(fixture: &Fixture, points: &[&str], words: &[&str]) -> Self {
         let rules: Vec<String> = points.iter().map(|point| format!("{point}=stop")).collect();
-        let child = start(fixture, words, &rules.join(","));
+        Self::of(start(fixture, words, &rules.join(",")))
+    }
+
+    /// As [`Halted::at`], with these `faults`, one of which stops it, and this `PATH`.
+    pub(crate) fn with(fixture: &Fixture, faults: &str, path: &str, words: &[&str]) -> Self {
+        Self::of(command(fixture, words, faults).env("PATH", path).spawn().unwrap())
+    }
+
+    fn of(child: Child) -> Self {
         let mut halted = Self { child };
         halted.halts();
         halted
@@ -42,7 +50,7 @@ impl Halted {
     }
 
     /// `signal` is what it gets first when it goes on.
-    fn gets(self, signal: Signal) -> Self {
+    pub(crate) fn gets(self, signal: Signal) -> Self {
         kill_process(self.pid(), signal).unwrap();
         self
     }
@@ -64,16 +72,20 @@ impl Halted {
 }
 
 fn start(fixture: &Fixture, words: &[&str], faults: &str) -> Child {
-    Command::new(fixture.sandbox.program())
+    command(fixture, words, faults).spawn().unwrap()
+}
+
+fn command(fixture: &Fixture, words: &[&str], faults: &str) -> Command {
+    let mut command = Command::new(fixture.sandbox.program());
+    command
         .arg("--config")
         .arg(fixture.sandbox.config())
         .args(words)
         .env("CC_WARM_FAULT", faults)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    command
 }
 
 /// The prior version runs on its data, and nothing is left to settle.

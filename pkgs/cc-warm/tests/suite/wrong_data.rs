@@ -2,6 +2,7 @@
 
 use cc_warm::demo::maker::Behaviour;
 use cc_warm::demo::sandbox::APP;
+use rustix::process::Signal;
 
 use crate::crash::app_log;
 use crate::fixture::{Fixture, NOTES};
@@ -47,6 +48,17 @@ fn a_retry_after_a_restore_that_changed_nothing_starts_what_wrote_the_data() {
     assert!(said.contains("as it was at the stop") && said.contains("hint: cc-warm retry"), "{said}");
     fixture.run(&["retry", APP]).expect(0);
     runs_on_newest_data(&fixture, "1.1.0+2");
+}
+
+#[test]
+fn a_restore_that_is_cancelled_while_the_snapshot_is_checked_touches_nothing() {
+    let fixture = updated();
+    for signal in [Signal::INT, Signal::TERM] {
+        let restore = Halted::at(&fixture, &["snapshot.audit.volume"], &["restore", APP, "--yes"]);
+        let said = restore.gets(signal).goes_on().expect(25);
+        assert!(said.contains("cancelled before anything began") && !said.contains("stopping"), "{said}");
+        runs_on_newest_data(&fixture, "1.1.0+2");
+    }
 }
 
 #[test]
