@@ -69,3 +69,4 @@ pub use self::report::Reporter;
 pub use self::space::is_no_space;
 pub use self::store::{Listing, Role, Store, Unreadable};
 pub use self::tidy::{Kept, Rules};
+pub use self::trash::delete as delete_tree;
