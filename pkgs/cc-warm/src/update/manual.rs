@@ -18,7 +18,7 @@ use crate::history::{self, Entry};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Depth, Finding, Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
+use crate::snapshot::{Depth, Finding, Snapshot, SnapshotId, Staged, Store, Totals, Unsuitable, VolumeCopy, Work};
 use crate::state::{AppState, LastRun};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
@@ -384,7 +384,13 @@ fn must_fit(
     reserve: u64,
     staged: Option<&Staged>,
 ) -> Result<Totals> {
-    let preflight = store.preflight(&deployer.volumes()?, reserve, staged)?;
+    let preflight = match store.preflight(&deployer.volumes()?, reserve, staged) {
+        Err(error) if error.is::<Unsuitable>() => {
+            let problem = format!("no snapshot of `{}` can be taken; nothing was touched", app.name);
+            return Err(Problem::new(problem).exit(Exit::Refused).because(error).into());
+        }
+        counted => counted?,
+    };
     match preflight.refusal() {
         None => Ok(preflight.holds()),
         Some(reason) => {

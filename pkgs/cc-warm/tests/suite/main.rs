@@ -20,4 +20,5 @@ mod screen;
 mod shutdown;
 mod signals;
 mod text;
+mod unsuitable;
 mod wrong_data;
