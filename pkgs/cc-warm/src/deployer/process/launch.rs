@@ -111,6 +111,8 @@ fn unit(exe: &Path, deployed: &Deployed, launch: &Launch) -> Result<Program> {
         .arg(format!("--unit={unit}"))
         .arg(format!("--description=Co-op Cloud app {}", deployed.app))
         .args(["--service-type=notify", "--property=KillMode=control-group", "--property=NotifyAccess=main"])
+        // One process that the kernel kills for want of memory is started again, as any that dies; the others stay.
+        .arg("--property=OOMPolicy=continue")
         .arg(format!("--property=TimeoutStopSec={}", deployed.grace + 15))
         .arg(format!("--property=TimeoutStartSec={}", LAUNCH.as_secs() * 2))
         .arg(format!("--setenv=PATH={path}"))
