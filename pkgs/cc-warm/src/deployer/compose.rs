@@ -135,15 +135,30 @@ impl Compose {
         }
     }
 
-    /// All of it that the gate compares. Secrets are no external things: abra makes them.
+    /// A volume as the gate tells it from others: with another name in docker it is another one, empty or somebody else's.
+    fn volume_identity(&self, stack: &str, name: String) -> String {
+        if name.is_empty() {
+            return "(anonymous)".to_owned();
+        }
+        let full = self.volume_name(stack, &name);
+        if full == format!("{stack}_{name}") { name } else { format!("{name} (docker's {full})") }
+    }
+
+    /// The rendered stack.
     #[must_use]
-    pub fn rendering(&self) -> Rendering {
+    pub fn root(&self) -> &Value {
+        &self.root
+    }
+
+    /// All of it that the gate compares, deployed as `stack`. Secrets are no external things: abra makes them.
+    #[must_use]
+    pub fn rendering(&self, stack: &str) -> Rendering {
         let mut rendering = Rendering { images: self.images(), ..Rendering::default() };
         for mount in self.mounts() {
             let how = if mount.read_only { " (read-only)" } else { "" };
             match mount.kind.as_str() {
                 "volume" => {
-                    let name = if mount.source.is_empty() { "(anonymous)".to_owned() } else { mount.source };
+                    let name = self.volume_identity(stack, mount.source);
                     rendering.volumes.entry(name).or_default().insert(format!("{}{how}", mount.place));
                 }
                 "tmpfs" => {}
@@ -151,6 +166,9 @@ impl Compose {
                     rendering.binds.insert(format!("{kind} {} at {}{how}", mount.source, mount.place));
                 }
             }
+        }
+        for (name, value) in self.section("volumes") {
+            rendering.binds.extend(driver_text(name, value));
         }
         for (section, what) in [("volumes", "volume"), ("networks", "network"), ("configs", "config")] {
             let external = self.section(section).filter(|(_, value)| is_external(value));
@@ -164,6 +182,15 @@ impl Compose {
         }
         rendering
     }
+}
+
+/// How a volume is kept, where that is not docker's own way: it may be any folder of the host.
+fn driver_text(name: &str, value: &Value) -> Option<String> {
+    let driver = value["driver"].as_str().filter(|driver| *driver != "local").map(|driver| format!("driver={driver}"));
+    let options = value["driver_opts"].as_object().into_iter().flatten();
+    let options = options.map(|(key, value)| format!("{key}={}", text(value).unwrap_or_default()));
+    let all: Vec<String> = driver.into_iter().chain(options).collect();
+    (!all.is_empty()).then(|| format!("volume {name} with {}", all.join(", ")))
 }
 
 fn is_external(value: &Value) -> bool {
@@ -321,11 +348,13 @@ configs:
         assert_eq!(compose.version_label("other"), None);
         assert_eq!(compose.secrets(), BTreeMap::from([("pw".to_owned(), "abx_test_pw_v1".to_owned())]));
         assert_eq!(compose.configs(), BTreeMap::new());
-        let rendering = compose.rendering();
+        let rendering = compose.rendering("abx_test");
         assert_eq!(rendering.images, set(&["bb:1", "db:2"]));
         assert_eq!(rendering.volumes["data"], set(&["app:/data", "db:/var/data (read-only)"]));
         assert_eq!(rendering.volumes["(anonymous)"], set(&["app:/scratch"]));
-        assert_eq!(rendering.binds, set(&["bind /etc/hostname at app:/host (read-only)"]));
+        let kept_elsewhere = ["volume nfs with o=addr=a, type=nfs", "volume limited with size=10G"];
+        let bound = ["bind /etc/hostname at app:/host (read-only)"];
+        assert_eq!(rendering.binds, set(&[&bound[..], &kept_elsewhere].concat()));
         assert_eq!(rendering.external, set(&["network proxy", "volume other_shared"]));
         assert_eq!(rendering.privileges, set(&["app: cap_add NET_ADMIN", "app: user 0"]));
         assert_eq!(rendering.ports, set(&["app: 18099 → 80/tcp (ingress)"]));
@@ -343,10 +372,27 @@ configs:
     }
 
     #[test]
+    fn a_volume_with_another_name_in_docker_is_another_volume() {
+        let with = |volumes: &str| {
+            let yaml = format!(
+                "services: {{app: {{volumes: [{{type: volume, source: data, target: /d}}]}}}}\nvolumes: {volumes}\n"
+            );
+            Compose::parse(&yaml).unwrap().rendering("s")
+        };
+        let own = with("{data: {}}");
+        assert_eq!(own, with("{data: {name: s_data}}"));
+        for other in ["{data: {name: s_db}}", "{data: {name: other_data}}", "{data: {name: data, external: true}}"] {
+            assert_ne!(own.volumes, with(other).volumes, "{other}");
+        }
+        let host = with("{data: {driver_opts: {type: none, o: bind, device: /}}}");
+        assert_eq!(host.binds, set(&["volume data with device=/, o=bind, type=none"]));
+    }
+
+    #[test]
     fn an_empty_or_odd_rendering_is_no_panic() {
         for yaml in ["services: {}\n", "services:\n  app: null\n", "services: []\nvolumes: 3\n"] {
             let compose = Compose::parse(yaml).unwrap();
-            assert_eq!(compose.rendering(), Rendering::default(), "{yaml}");
+            assert_eq!(compose.rendering("s"), Rendering::default(), "{yaml}");
         }
         Compose::parse("a: [").unwrap_err();
     }

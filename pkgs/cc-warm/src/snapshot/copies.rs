@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::Map;
 
 use super::catalog::Catalog;
+use super::changed::Changed;
 use super::exchange::{self, Exchange};
 use super::flush::{Flush, sync_file_systems};
 use super::garbage::STAGING;
@@ -23,7 +24,7 @@ use super::report::Reporter;
 use super::restore::{self, Restore};
 use super::store::{Store, helper};
 use super::synced;
-use super::take::{self, Changed, Take};
+use super::take::{self, Take};
 use super::verify::{self, Check};
 use crate::sys::signals::Interrupt;
 use crate::sys::{durable, fault, procfs, random};

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -110,6 +110,58 @@ fn after_a_power_cut_data_lies_on_ext4_under_its_old_times_so_nothing_is_taken_o
 fn after_a_power_cut_data_lies_on_xfs_under_its_old_times_so_nothing_is_taken_over() {
     let test = "after_a_power_cut_data_lies_on_xfs_under_its_old_times_so_nothing_is_taken_over";
     after_a_power_cut("xfs", ("loop", "loop,nouuid"), test);
+}
+
+#[test]
+fn within_a_step_of_the_clock_a_change_moves_no_time_so_what_was_young_is_copied() {
+    let test = "within_a_step_of_the_clock_a_change_moves_no_time_so_what_was_young_is_copied";
+    let dir = tempfile::tempdir().unwrap();
+    // Newer kernels give ext4, xfs and btrfs times in finer steps where somebody looks at them; not ext3.
+    let Some(image) = image(dir.path(), "ext3", test) else { return };
+    let Some(mounted) = Mounted::new(&image, "loop", test) else { return };
+    let place = Place::at(&mounted.0);
+    let path = place.file("a", "stopped");
+    let file = File::options().write(true).open(&path).unwrap();
+    for attempt in 0..200 {
+        let (one, copy) = (format!("one{attempt}"), place.path(&format!("one{attempt}/a")));
+        std::thread::sleep(3 * super::moment::granularity());
+        file.write_all_at(b"stopped", 0).unwrap();
+        let before = record(&path);
+        // The app writes again once it was read.
+        let copied = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let began = Instant::now();
+                let is_read = || fs::read(&copy).is_ok_and(|content| content == b"stopped");
+                while !is_read() && began.elapsed() < Duration::from_secs(10) {
+                    std::thread::yield_now();
+                }
+                file.write_all_at(b"running", 0).unwrap();
+            });
+            place.take_as(&one, |_| {})
+        });
+        copied.unwrap();
+        if record(&path) != before {
+            continue;
+        }
+        let (tree, catalog) = (place.path(&one), place.catalog(&one));
+        let take = |name: &str| {
+            let copied = place.take_from(name, Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+            (copied.taken_over, fs::read(place.path(name).join("a")).unwrap())
+        };
+        assert_eq!(take("two"), (0, b"running".to_vec()));
+        // Without a margin: as if it had begun so much later.
+        let margin = 3 * super::moment::granularity();
+        std::thread::sleep(margin);
+        change_header(&catalog, |header| {
+            for clock in ["wall", "since_boot"] {
+                let time = header["began"][clock].as_i64().unwrap();
+                header["began"][clock] = (time + i64::try_from(margin.as_nanos()).unwrap()).into();
+            }
+        });
+        assert_eq!(take("believed"), (1, b"stopped".to_vec()));
+        return;
+    }
+    eprintln!("skipped, nothing can be written again within a step of this clock: {test}");
 }
 
 #[test]

@@ -41,13 +41,10 @@ pub(super) struct Measured {
     pub(super) copied: Totals,
 }
 
-/// Something in a volume cannot be copied whole, and no copy would tell.
+/// What of a volume cannot be copied as it is, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{which} {what}")]
-pub struct Unsuitable {
-    which: String,
-    what: &'static str,
-}
+#[error("{0}")]
+pub struct Unsuitable(String);
 
 /// Of the live tree `path`, of which a copy could be taken; what did not change since `known` would be taken over from it.
 pub(super) fn live(path: &Path, known: Option<&Known>) -> Result<Measured> {
@@ -75,7 +72,12 @@ fn measure(path: &Path, known: Option<&Known>, live: bool) -> Result<Measured> {
         walk.run()?;
         Ok(walk.measured)
     };
-    measure().with_context(|| format!("cannot measure `{}`", path.display()))
+    let crosses = |error: &anyhow::Error| -> Option<Unsuitable> {
+        let error = error.downcast_ref::<std::io::Error>().filter(|e| e.kind() == ErrorKind::CrossesDevices)?;
+        Some(Unsuitable(error.to_string()))
+    };
+    let measured = measure().map_err(|error| crosses(&error).map_or(error, Into::into));
+    measured.with_context(|| format!("cannot measure `{}`", path.display()))
 }
 
 struct Walk<'r> {
@@ -137,7 +139,7 @@ impl Walk<'_> {
     fn count(&mut self, stat: &Stat, name: &[u8], recorded: Option<&Entry>) -> Result<(), Unsuitable> {
         if let Some(what) = hindrance(stat.attributes()).filter(|_| self.live) {
             let which = if name == b"." { "it".to_owned() } else { format!("`{}` in it", Shown(name)) };
-            return Err(Unsuitable { which, what });
+            return Err(Unsuitable(format!("{which} {what}")));
         }
         if stat.links() > 1 && stat.kind() != FileType::Directory && !self.linked.insert(stat.inode()) {
             return Ok(());

@@ -5,6 +5,7 @@ pub mod beneath;
 #[cfg(test)]
 mod beneath_tests;
 pub mod catalog;
+mod changed;
 mod content;
 mod copies;
 mod crew;
@@ -58,6 +59,7 @@ mod way_back_tests;
 mod xattrs;
 
 pub use self::audit::{Audit, Depth, Finding};
+pub use self::changed::is_passing;
 pub use self::copies::{Order, Spent, Staged, Work};
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
 pub use self::measure::{Totals, Unsuitable};
@@ -67,3 +69,4 @@ pub use self::report::Reporter;
 pub use self::space::is_no_space;
 pub use self::store::{Listing, Role, Store, Unreadable};
 pub use self::tidy::{Kept, Rules};
+pub use self::trash::delete as delete_tree;

@@ -84,7 +84,7 @@ fn unlock_open(file: BorrowedFd<'_>) -> rustix::io::Result<()> {
 }
 
 /// Deletes the tree or file `path`. One that is not there is deleted.
-pub(super) fn delete(path: &Path) -> Result<()> {
+pub fn delete(path: &Path) -> Result<()> {
     let name = CString::new(path.file_name().context("a path without a name")?.as_bytes())?;
     let up = path.parent().context("a path without a folder")?;
     let parent = match openat(CWD, up, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {

@@ -10,11 +10,11 @@ use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, IFlags, Mode, XattrFlags, ioctl_getflags, ioctl_setflags, lsetxattr, mknodat};
 
 use super::beneath::Root;
+use super::changed::Changed;
 use super::descent::Descent;
 use super::flags::clear_guards;
 use super::restore::Damaged;
 use super::scrub::{Scrub, complete, scrub};
-use super::take::Changed;
 use super::test_tree::{Place, build, is_root, plans, see};
 use super::verify::Differs;
 use crate::sys::signals::Interrupt;

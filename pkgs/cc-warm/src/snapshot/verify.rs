@@ -11,6 +11,7 @@ use rustix::fs::{FileType, readlinkat};
 
 use super::beneath::{Dir, Root, Stat};
 use super::catalog::{Catalog, Digest, Header, Lines, Reader};
+use super::changed::Changed;
 use super::crew;
 use super::entry::Entry;
 use super::flush::Flush;
@@ -18,7 +19,6 @@ use super::links::Node;
 use super::make::Kit;
 use super::meter::{Meter, Progress};
 use super::moment::Moment;
-use super::take::Changed;
 use super::take_entry::Piece;
 use super::tree::{file_system, threads};
 use super::verify_walk::Walk;

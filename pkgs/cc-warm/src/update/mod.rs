@@ -23,4 +23,5 @@ pub mod recover;
 pub mod recovery;
 pub mod run;
 pub mod saga;
+pub mod staging;
 pub mod turn;

@@ -15,6 +15,7 @@ use super::notice::{self, Waits};
 use super::outcome::Outcome;
 use super::recover;
 use super::saga::{EventName, Kind};
+use super::staging;
 use super::turn::{self, Turn};
 use crate::alert::Kind as AlertKind;
 use crate::config::{App, window};
@@ -285,7 +286,7 @@ impl Run<'_> {
             return Ok(outcome);
         }
         let staged = match preflight {
-            Some(preflight) => manual::stage(self.context, self.deployer, &self.store(), preflight.holds())?,
+            Some(preflight) => staging::stage(self.context, self.app, self.deployer, &self.store(), preflight.holds())?,
             None => None,
         };
         let begun = self.apply_staged(state, candidate, &target, staged);

@@ -21,4 +21,5 @@ mod screen;
 mod shutdown;
 mod signals;
 mod text;
+mod unsuitable;
 mod wrong_data;
