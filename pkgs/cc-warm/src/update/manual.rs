@@ -248,7 +248,7 @@ pub fn note_adopted(context: &Context<'_>, app: &App, identity: &Identity) -> Re
     let before = state.last_good.as_ref().map(|good| good.identity.clone());
     state.step_down(identity, now, &operation, "downgraded by hand");
     state.commit(identity.clone(), now);
-    state.last_run = Some(LastRun { at: now, outcome: "adopted".to_owned() });
+    state.last_run = Some(LastRun::new(now, "adopted"));
     state.save(dirs, &app.name)?;
     let mut entry = Entry::new(&operation, now, "adopt", "adopted");
     entry.from = before;

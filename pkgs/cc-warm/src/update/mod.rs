@@ -7,6 +7,7 @@ pub mod begin;
 pub mod context;
 pub mod cramped;
 pub mod effects;
+pub mod failed;
 pub mod forecast;
 pub mod forward;
 pub mod gone;
