@@ -12,7 +12,7 @@ use super::descent::Descent;
 use super::entry::Entry;
 use super::flags;
 use super::moment::{Moment, granularity};
-use super::takeover::{Now, Refusal, Rule};
+use super::takeover::{self, Now, Refusal, Rule};
 
 /// A tree with a catalog, from which what did not change is taken over by hard links.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +70,7 @@ impl Believed {
             shutdown: known.shutdown.cloned(),
             file_system: kind.to_owned(),
             granularity: granularity(),
+            while_running: takeover::while_running(),
         };
         let rule = match Rule::of(reader.header(), &now) {
             Ok(rule) => rule,

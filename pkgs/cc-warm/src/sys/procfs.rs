@@ -181,12 +181,28 @@ pub fn users_except(folders: &[PathBuf], known: &dyn Fn(i32) -> bool) -> Vec<Str
     }
     let me = this_process().map(|me| me.pid).ok();
     let others = all().into_iter().filter(|process| Some(process.id.pid) != me);
-    others
-        .filter_map(|process| {
-            let how = use_of(process.id.pid, &folders).filter(|_| !known(process.id.pid))?;
-            Some(format!("process {} (`{}`) has a volume of it {how}", process.id.pid, process.name.terminal()))
+    let processes = others.filter_map(|process| {
+        let how = use_of(process.id.pid, &folders).filter(|_| !known(process.id.pid))?;
+        Some(format!("process {} (`{}`) has a volume of it {how}", process.id.pid, process.name.terminal()))
+    });
+    processes.chain(loop_devices(Path::new("/sys/block"), &folders)).collect()
+}
+
+/// The loop devices, as `sys` lists them, over a file in one of `folders`: the kernel has it open, and no process.
+fn loop_devices(sys: &Path, folders: &Folders) -> Vec<String> {
+    let devices = fs::read_dir(sys).into_iter().flatten().filter_map(Result::ok);
+    let mut over: Vec<String> = devices
+        .filter_map(|device| {
+            let mut file = fs::read(device.path().join("loop/backing_file")).ok()?;
+            file.pop_if(|last| *last == b'\n');
+            let path = Path::new(std::ffi::OsStr::from_bytes(&file));
+            let name = device.file_name();
+            let is_in = folders.paths.iter().any(|folder| path.starts_with(folder));
+            is_in.then(|| format!("the loop device `/dev/{}` is over a file of a volume of it", name.display()))
         })
-        .collect()
+        .collect();
+    over.sort();
+    over
 }
 
 /// Folders whose users are looked for.
@@ -309,6 +325,28 @@ mod tests {
         assert_eq!(use_of(me, &folders).as_deref(), Some("as an open file"));
         drop((file, neighbour));
         assert_eq!(use_of(me, &folders), None);
+    }
+
+    #[test]
+    fn sees_loop_devices_over_its_files_and_over_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sys, volume) = (dir.path().join("block"), dir.path().canonicalize().unwrap().join("volume"));
+        fs::create_dir(&volume).unwrap();
+        for (device, file) in [
+            ("loop0", volume.with_file_name("volume2/disk.img")),
+            ("loop1", volume.join("d/disk image")),
+            ("loop2", volume.join("deleted (deleted)")),
+        ] {
+            fs::create_dir_all(sys.join(device).join("loop")).unwrap();
+            fs::write(sys.join(device).join("loop/backing_file"), format!("{}\n", file.display())).unwrap();
+        }
+        fs::create_dir(sys.join("sda")).unwrap();
+        let found = loop_devices(&sys, &Folders::new(&[volume]));
+        assert_eq!(
+            found,
+            ["1", "2"].map(|n| format!("the loop device `/dev/loop{n}` is over a file of a volume of it"))
+        );
+        assert!(loop_devices(&dir.path().join("none"), &Folders::new(&[dir.path().to_owned()])).is_empty());
     }
 
     #[test]
