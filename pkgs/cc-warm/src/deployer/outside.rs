@@ -5,43 +5,52 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// Fails if a symbolic link in the recipe's folder `code` leads out of it: whatever names it would be read from elsewhere.
-pub fn no_link_leads_out(code: &Path) -> Result<()> {
+/// Symbolic links of the recipe's folder `code` that lead out of it: whatever names one is read from elsewhere.
+pub fn links(code: &Path) -> Result<BTreeSet<String>> {
     let top = fs::canonicalize(code).with_context(|| format!("cannot look at `{}`", code.display()))?;
-    let mut folders = vec![top.clone()];
+    let (mut folders, mut all) = (vec![top.clone()], BTreeSet::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
             let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
             if kind.is_dir() {
                 folders.push(path);
-            } else if kind.is_symlink() {
+            } else if kind.is_symlink() && !stays_in(&top, &path) {
                 let target = fs::read_link(&path)?;
-                let inside = match fs::canonicalize(&path) {
-                    Ok(end) => end.starts_with(&top),
-                    // It leads nowhere, yet.
-                    Err(_) => is_inside(&target),
-                };
-                let shown = path.strip_prefix(&top).unwrap_or(&path).display().to_string();
-                ensure!(inside, "the recipe's link `{shown}` leads out of it, to `{}`", target.display());
+                let name = path.strip_prefix(&top).unwrap_or(&path);
+                all.insert(format!("link {} to {}", name.display(), target.display()));
             }
         }
     }
-    Ok(())
+    Ok(all)
 }
 
-/// Whether a path, relative to the recipe's folder, stays in it, whatever is there.
-fn is_inside(path: &Path) -> bool {
-    path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+/// Whether `path` is in the folder `top`, with all links on the way followed, or would be if it were there.
+fn stays_in(top: &Path, path: &Path) -> bool {
+    let end = fs::canonicalize(path).unwrap_or_else(|_| match fs::read_link(path) {
+        Ok(target) => lexically(&path.parent().unwrap_or(top).join(target)),
+        Err(_) => lexically(path),
+    });
+    end.starts_with(top)
 }
 
-/// Environment files of the compose file `yaml` that lie, or may lie, outside of the recipe's folder: `env_file` is gone
-/// from what docker renders.
-pub fn env_files(yaml: &str) -> Result<BTreeSet<String>> {
-    let root: Value = serde_saphyr::from_str(yaml).context("a compose file cannot be read")?;
+/// Files that are configs or secrets, or hold the environment of a service, as docker renders them (`root`), and lie outside of the
+/// recipe's folder `code`.
+#[must_use]
+pub fn files(root: &Value, code: &Path) -> BTreeSet<String> {
+    let top = fs::canonicalize(code).unwrap_or_else(|_| code.to_owned());
     let mut all = BTreeSet::new();
+    for (section, what) in [("configs", "config"), ("secrets", "secret")] {
+        for (name, value) in root[section].as_object().into_iter().flatten() {
+            if let Some(file) = value["file"].as_str()
+                && !stays_in(&top, &top.join(file))
+            {
+                all.insert(format!("file {file} as {what} {name}"));
+            }
+        }
+    }
     for (service, value) in root["services"].as_object().into_iter().flatten() {
         let listed = match &value["env_file"] {
             Value::Array(items) => items.iter().collect(),
@@ -49,28 +58,9 @@ pub fn env_files(yaml: &str) -> Result<BTreeSet<String>> {
             one => vec![one],
         };
         for item in listed {
-            let path = item.as_str().or_else(|| item["path"].as_str()).unwrap_or("?");
-            // Variables are replaced before it is opened.
-            if path.contains('$') || !is_inside(Path::new(path)) {
-                all.insert(format!("environment file {path} of {service}"));
-            }
-        }
-    }
-    Ok(all)
-}
-
-/// Files that are configs or secrets, as docker renders them (`root`), and lie outside of the recipe's folder `code`.
-#[must_use]
-pub fn files(root: &Value, code: &Path) -> BTreeSet<String> {
-    let top = fs::canonicalize(code).unwrap_or_else(|_| code.to_owned());
-    let mut all = BTreeSet::new();
-    for (section, what) in [("configs", "config"), ("secrets", "secret")] {
-        for (name, value) in root[section].as_object().into_iter().flatten() {
-            let Some(file) = value["file"].as_str() else { continue };
-            let path: PathBuf = top.join(file);
-            let end = fs::canonicalize(&path).unwrap_or_else(|_| lexically(&path));
-            if !end.starts_with(&top) {
-                all.insert(format!("file {file} as {what} {name}"));
+            let file = item.as_str().or_else(|| item["path"].as_str()).unwrap_or("?");
+            if !stays_in(&top, &top.join(file)) {
+                all.insert(format!("file {file} as environment of {service}"));
             }
         }
     }
@@ -104,23 +94,13 @@ mod tests {
         fs::write(code.join("file"), "").unwrap();
         fs::write(dir.path().join("other"), "").unwrap();
         symlink("../file", code.join("sub/in")).unwrap();
-        symlink("later", code.join("dangling")).unwrap();
-        no_link_leads_out(&code).unwrap();
-        for target in ["/etc/hostname", "../other", "/nowhere", "sub/../../other"] {
+        symlink("../later", code.join("sub/dangling")).unwrap();
+        assert_eq!(links(&code).unwrap(), BTreeSet::new());
+        for target in ["/etc/hostname", "../../other", "/nowhere", "../../later"] {
             symlink(target, code.join("sub/out")).unwrap();
-            let error = no_link_leads_out(&code).unwrap_err().to_string();
-            assert!(error.contains("`sub/out`") && error.contains(target), "{error}");
+            assert_eq!(links(&code).unwrap(), BTreeSet::from([format!("link sub/out to {target}")]));
             fs::remove_file(code.join("sub/out")).unwrap();
         }
-    }
-
-    #[test]
-    fn environment_files_outside_are_named() {
-        let yaml = "services:\n  a:\n    env_file: own.env\n  b:\n    env_file: [./own.env, ../x.env, /root/.env]\n  \
-                    c:\n    env_file:\n      - path: ${HOME}/x\n        required: false\n  d: null\n";
-        let wanted =
-            ["${HOME}/x of c", "../x.env of b", "/root/.env of b"].map(|text| format!("environment file {text}"));
-        assert_eq!(env_files(yaml).unwrap(), BTreeSet::from(wanted));
     }
 
     #[test]
@@ -132,10 +112,21 @@ mod tests {
         let own = code.join("own.conf");
         let root = serde_json::json!({
             "configs": { "a": { "file": own.to_str() }, "b": { "file": "/etc/hostname" }, "c": { "external": true } },
-            "secrets": { "d": { "file": code.join("../missing").to_str() }, "e": { "file": code.join("missing").to_str() } },
+            "secrets": { "d": { "file": "../missing" }, "e": { "file": code.join("missing").to_str() } },
+            "services": {
+                "a": { "env_file": "own.env" },
+                "b": { "env_file": ["./own.env", "../x.env", "/root/.env"] },
+                "c": { "env_file": [{ "path": "/x", "required": false }] },
+                "d": null,
+            },
         });
-        let found: Vec<String> = files(&root, &code).into_iter().collect();
-        assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[1].ends_with("as secret d") && found[0] == "file /etc/hostname as config b", "{found:?}");
+        let wanted = [
+            "../missing as secret d",
+            "../x.env as environment of b",
+            "/etc/hostname as config b",
+            "/root/.env as environment of b",
+            "/x as environment of c",
+        ];
+        assert_eq!(files(&root, &code), wanted.map(|text| format!("file {text}")).into());
     }
 }

@@ -51,7 +51,6 @@ impl AbraDeployer<'_> {
             let mut variables = variables(&code, release)?;
             variables.insert("STACK_NAME".to_owned(), stack);
             variables.entry("DOMAIN".to_owned()).or_insert_with(|| self.domain().to_owned());
-            outside::no_link_leads_out(&code)?;
             let files = compose_files(&code, variables.get("COMPOSE_FILE").map(String::as_str))?;
             let mut question = self.docker.rendered(&files).cwd(&code);
             for (key, value) in variables.iter().filter(|(key, _)| !RESERVED.contains(&key.as_str())) {
@@ -88,12 +87,7 @@ impl AbraDeployer<'_> {
     fn read_from_outside(&self, release: &Release, compose: &Compose) -> Result<BTreeSet<String>> {
         let code = self.code(release)?;
         let mut all = outside::files(compose.root(), &code);
-        for path in compose_files(&code, variables(&code, release)?.get("COMPOSE_FILE").map(String::as_str))? {
-            all.extend(outside::env_files(&fs::read_to_string(&path)?).unwrap_or_else(|error| {
-                let name = path.file_name().unwrap_or_default().display();
-                BTreeSet::from([format!("environment files that cannot be told ({name}: {error:#})")])
-            }));
-        }
+        all.extend(outside::links(&code)?);
         Ok(all)
     }
 
