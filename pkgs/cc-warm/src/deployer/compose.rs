@@ -135,21 +135,31 @@ impl Compose {
         }
     }
 
-    /// All of it that the gate compares. Secrets are no external things: abra makes them.
+    /// All of it that the gate compares. Volumes go by the names that docker will give them: under another one lies other
+    /// data, or none. Secrets are no external things: abra makes them.
     #[must_use]
-    pub fn rendering(&self) -> Rendering {
+    pub fn rendering(&self, stack: &str) -> Rendering {
         let mut rendering = Rendering { images: self.images(), ..Rendering::default() };
         for mount in self.mounts() {
             let how = if mount.read_only { " (read-only)" } else { "" };
             match mount.kind.as_str() {
                 "volume" => {
-                    let name = if mount.source.is_empty() { "(anonymous)".to_owned() } else { mount.source };
+                    let name = if mount.source.is_empty() {
+                        "(anonymous)".to_owned()
+                    } else {
+                        self.volume_name(stack, &mount.source)
+                    };
                     rendering.volumes.entry(name).or_default().insert(format!("{}{how}", mount.place));
                 }
                 "tmpfs" => {}
                 kind => {
                     rendering.binds.insert(format!("{kind} {} at {}{how}", mount.source, mount.place));
                 }
+            }
+        }
+        for (name, value) in self.section("volumes") {
+            if let Some(how) = driven(value) {
+                rendering.binds.insert(format!("volume {} with {how}", self.volume_name(stack, name)));
             }
         }
         for (section, what) in [("volumes", "volume"), ("networks", "network"), ("configs", "config")] {
@@ -178,6 +188,29 @@ fn is_external(value: &Value) -> bool {
 fn full_name(name: &str, value: &Value) -> String {
     let own = value["name"].as_str().or_else(|| value["external"]["name"].as_str());
     own.unwrap_or(name).to_owned()
+}
+
+/// By what other than docker's own folder a volume is kept, if it is: a driver, options that may name any folder of the host.
+fn driven(value: &Value) -> Option<String> {
+    let driver = value["driver"].as_str().filter(|driver| *driver != "local").map(|driver| format!("driver {driver}"));
+    let options = value["driver_opts"].as_object().into_iter().flatten();
+    let options = options.map(|(key, value)| format!("{key}={}", shown(key, &text(value).unwrap_or_default())));
+    let all: Vec<String> = driver.into_iter().chain(options).collect();
+    (!all.is_empty()).then(|| all.join(" "))
+}
+
+/// The value of a driver's option as it may be told; what may be a password is told by its digest.
+fn shown(key: &str, value: &str) -> String {
+    let digest = |secret: &str| format!("({})", &blake3::hash(secret.as_bytes()).to_hex()[..8]);
+    let mount_option = |option: &str| match option.split_once('=') {
+        Some((key, secret)) if key.trim().to_lowercase().starts_with("pass") => format!("{key}={}", digest(secret)),
+        _ => option.to_owned(),
+    };
+    match key {
+        "type" | "device" | SIZE => value.to_owned(),
+        "o" => value.split(',').map(mount_option).collect::<Vec<_>>().join(","),
+        _ => digest(value),
+    }
 }
 
 /// What a service may do beyond the ordinary.
@@ -231,130 +264,5 @@ pub fn exports(script: &str) -> BTreeMap<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As docker 28 renders it.
-    const RENDERED: &str = r#"version: "3.8"
-services:
-  app:
-    cap_add:
-      - NET_ADMIN
-    configs:
-      - source: conf
-        target: /etc/conf
-    deploy:
-      labels:
-        coop-cloud.abx_test.timeout: "300"
-        coop-cloud.abx_test.version: 1.0.0+1
-    environment:
-      GREETING: x
-    image: bb:1
-    networks:
-      internal: null
-      proxy: null
-    ports:
-      - mode: ingress
-        target: 80
-        published: 18099
-        protocol: tcp
-    secrets:
-      - source: pw
-    user: "0"
-    volumes:
-      - type: volume
-        source: data
-        target: /data
-      - type: volume
-        target: /scratch
-      - type: bind
-        source: /etc/hostname
-        target: /host
-        read_only: true
-  db:
-    image: db:2
-    volumes:
-      - type: volume
-        source: data
-        target: /var/data
-        read_only: true
-      - type: volume
-        source: nfs
-        target: /nfs
-      - type: tmpfs
-        target: /tmp
-networks:
-  internal: {}
-  proxy:
-    external: true
-volumes:
-  data: {}
-  nfs:
-    driver_opts:
-      type: nfs
-      o: addr=a
-  limited:
-    driver_opts:
-      size: 10G
-  shared:
-    name: other_shared
-    external: true
-secrets:
-  pw:
-    name: abx_test_pw_v1
-    external: true
-configs:
-  conf:
-    name: abx_test_conf_v1
-    file: /tmp/exp/conf.txt
-"#;
-
-    fn set(items: &[&str]) -> BTreeSet<String> {
-        items.iter().map(|&item| item.to_owned()).collect()
-    }
-
-    #[test]
-    fn reads_what_docker_renders() {
-        let compose = Compose::parse(RENDERED).unwrap();
-        assert_eq!(compose.services(), set(&["app", "db"]));
-        assert_eq!(compose.version_label("abx_test").as_deref(), Some("1.0.0+1"));
-        assert_eq!(compose.version_label("other"), None);
-        assert_eq!(compose.secrets(), BTreeMap::from([("pw".to_owned(), "abx_test_pw_v1".to_owned())]));
-        assert_eq!(compose.configs(), BTreeMap::new());
-        let rendering = compose.rendering();
-        assert_eq!(rendering.images, set(&["bb:1", "db:2"]));
-        assert_eq!(rendering.volumes["data"], set(&["app:/data", "db:/var/data (read-only)"]));
-        assert_eq!(rendering.volumes["(anonymous)"], set(&["app:/scratch"]));
-        assert_eq!(rendering.binds, set(&["bind /etc/hostname at app:/host (read-only)"]));
-        assert_eq!(rendering.external, set(&["network proxy", "volume other_shared"]));
-        assert_eq!(rendering.privileges, set(&["app: cap_add NET_ADMIN", "app: user 0"]));
-        assert_eq!(rendering.ports, set(&["app: 18099 → 80/tcp (ingress)"]));
-    }
-
-    #[test]
-    fn knows_volumes_that_cannot_be_snapshotted() {
-        let compose = Compose::parse(RENDERED).unwrap();
-        assert_eq!(compose.unsuitable_volume("data"), None);
-        assert!(compose.unsuitable_volume("nfs").unwrap().contains("type"));
-        assert_eq!(compose.unsuitable_volume("limited").unwrap(), LIMITED);
-        assert!(compose.unsuitable_volume("shared").unwrap().contains("external"));
-        assert_eq!(compose.volume_name("abx_test", "data"), "abx_test_data");
-        assert_eq!(compose.volume_name("abx_test", "shared"), "other_shared");
-    }
-
-    #[test]
-    fn an_empty_or_odd_rendering_is_no_panic() {
-        for yaml in ["services: {}\n", "services:\n  app: null\n", "services: []\nvolumes: 3\n"] {
-            let compose = Compose::parse(yaml).unwrap();
-            assert_eq!(compose.rendering(), Rendering::default(), "{yaml}");
-        }
-        Compose::parse("a: [").unwrap_err();
-    }
-
-    #[test]
-    fn exported_versions_are_read_and_commands_are_not() {
-        let script = "export A_VERSION=v3\nexport B=\"v1\"\nexport C=$(id)\nD=1\n  export E=1\nrun() { x; }\n";
-        let expected = [("A_VERSION", "v3"), ("B", "v1")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        assert_eq!(exports(script), BTreeMap::from(expected));
-    }
-}
+#[path = "compose_tests.rs"]
+mod tests;
