@@ -188,9 +188,23 @@ impl Compose {
 fn driver_text(name: &str, value: &Value) -> Option<String> {
     let driver = value["driver"].as_str().filter(|driver| *driver != "local").map(|driver| format!("driver={driver}"));
     let options = value["driver_opts"].as_object().into_iter().flatten();
-    let options = options.map(|(key, value)| format!("{key}={}", text(value).unwrap_or_default()));
+    let options = options.map(|(key, value)| format!("{key}={}", shown(key, &text(value).unwrap_or_default())));
     let all: Vec<String> = driver.into_iter().chain(options).collect();
     (!all.is_empty()).then(|| format!("volume {name} with {}", all.join(", ")))
+}
+
+/// The value of a driver's option as it may be told; what may be a password is told by its digest.
+fn shown(key: &str, value: &str) -> String {
+    let digest = |secret: &str| format!("({})", &blake3::hash(secret.as_bytes()).to_hex()[..8]);
+    let mount_option = |option: &str| match option.split_once('=') {
+        Some((key, secret)) if key.trim().to_lowercase().starts_with("pass") => format!("{key}={}", digest(secret)),
+        _ => option.to_owned(),
+    };
+    match key {
+        "type" | "device" | SIZE => value.to_owned(),
+        "o" => value.split(',').map(mount_option).collect::<Vec<_>>().join(","),
+        _ => digest(value),
+    }
 }
 
 fn is_external(value: &Value) -> bool {
@@ -384,6 +398,13 @@ configs:
         for other in ["{data: {name: s_db}}", "{data: {name: other_data}}", "{data: {name: data, external: true}}"] {
             assert_ne!(own.volumes, with(other).volumes, "{other}");
         }
+        let secret = |password: &str| {
+            with(&format!(
+                "{{data: {{driver_opts: {{type: cifs, o: 'username=u,password={password}', device: //h/s}}}}}}"
+            ))
+        };
+        let (one, other) = (secret("hunter2"), secret("hunter3"));
+        assert!(one.binds != other.binds && !format!("{one:?}").contains("hunter2"), "{one:?}");
         let host = with("{data: {driver_opts: {type: none, o: bind, device: /}}}");
         assert_eq!(host.binds, set(&["volume data with device=/, o=bind, type=none"]));
     }
