@@ -273,8 +273,8 @@ fn of_app(app: &AppFacts) -> Vec<Check> {
     }
     match (&app.journal, &app.holder) {
         (Some((_, true)), _) => all.push(
-            check(Level::Bad, "it is stuck: down, until you act".to_owned())
-                .mend(format!("cc-warm restore {}", app.name)),
+            // Which command brings it back depends on what its data is; that names it.
+            check(Level::Bad, "it is stuck, until you act".to_owned()).mend(format!("cc-warm status {}", app.name)),
         ),
         (Some((event, false)), None) => all.push(
             check(Level::Bad, format!("an operation was cut short at `{event}`"))

@@ -110,7 +110,7 @@ impl Kind {
                 Fact,
                 Critical,
                 "An update failed and its rollback failed too. The app is down. Its known-good snapshot was not touched, and nothing is done to the app until you act.",
-                "Read the reason (`cc-warm status <app>`), mend it, then run `cc-warm restore <app>` or, once it runs again by your hand, `cc-warm adopt <app>`.",
+                "Read the reason (`cc-warm status <app>`), mend it, then run the command that the alert names (`cc-warm retry <app>` where its data is whole, else `cc-warm restore <app>`) or, once it runs again by your hand, `cc-warm adopt <app>`.",
             ),
             Self::Unfinished => doc(
                 "unfinished",

@@ -30,13 +30,24 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::open(global)?;
     let mut results = Results::new(session.json);
     for app in session.select(&args.apps)? {
-        let _lock = session.lock(&app, args.wait.wait())?;
-        let mut state = AppState::load(&session.host.dirs, &app)?;
-        let was_paused = state.paused.take().is_some();
-        let was_down = state.down_by_hand.take().is_some();
-        state.resumed |= was_down;
-        state.save(&session.host.dirs, &app)?;
-        session.outbox.resolve(Some(&app), &[Kind::DownByHand], session.host.clock.now())?;
+        let resume = || -> Result<_> {
+            let _lock = session.lock(&app, args.wait.wait())?;
+            let mut state = AppState::load(&session.host.dirs, &app)?;
+            let was_paused = state.paused.take().is_some();
+            let was_down = state.down_by_hand.take().is_some();
+            state.resumed |= was_down;
+            state.save(&session.host.dirs, &app)?;
+            session.outbox.resolve(Some(&app), &[Kind::DownByHand], session.host.clock.now())?;
+            Ok((was_paused, was_down, state))
+        };
+        // One that is busy keeps no other from being resumed.
+        let (was_paused, was_down, state) = match resume() {
+            Ok(was) => was,
+            Err(error) => {
+                results.error(&app, error);
+                continue;
+            }
+        };
         let done = match (was_paused, was_down) {
             (false, false) if state.resumed => {
                 Done::new("unchanged", "is taken over again by the next update").hint(format!("cc-warm update {app}"))

@@ -237,6 +237,22 @@ fn a_busy_app_is_left_alone_and_its_holder_named() {
     // Plans and histories are shown all the same.
     assert!(fixture.run(&["plan", APP]).expect(0).contains("under way, at `snapshotting`"));
     fixture.run(&["history", APP]).expect(0);
+    // One app that is busy keeps no other from being paused, or resumed.
+    fixture
+        .sandbox
+        .configure(|config| {
+            for (name, domain) in [("a-first", "first.example.org"), ("z-last", "last.example.org")] {
+                config["apps"][name] = config["apps"][APP].clone();
+                config["apps"][name]["domain"] = domain.into();
+                config["apps"][name]["env"]["PORT"] = "1".into();
+            }
+        })
+        .unwrap();
+    for (words, wanted) in [(&["pause", "--all"][..], "paused"), (&["resume", "--all"], "updates go on")] {
+        let said = fixture.run(words).expect(30);
+        let others = ["a-first", "z-last"].iter().all(|app| said.contains(&format!("{app}: {wanted}")));
+        assert!(others && said.contains(&holder), "{words:?}: {said}");
+    }
     update.goes_on().expect(0);
 }
 
