@@ -18,6 +18,7 @@
 mod act;
 mod ask;
 mod folder;
+mod host_files;
 mod observe;
 mod prepare;
 mod release;
