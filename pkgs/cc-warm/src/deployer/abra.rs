@@ -18,7 +18,6 @@
 mod act;
 mod ask;
 mod folder;
-mod host_files;
 mod observe;
 mod prepare;
 mod release;

@@ -2,7 +2,6 @@
 //! compared is what would be deployed; here its YAML is read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
@@ -124,23 +123,6 @@ impl Compose {
             None if is_external(value) => full_name(name, value),
             None => format!("{stack}_{name}"),
         }
-    }
-
-    /// The files that its configs, secrets and environments come from, each with what it is for.
-    #[must_use]
-    pub fn files(&self) -> Vec<(String, PathBuf)> {
-        let mut all = Vec::new();
-        for (section, what) in [("configs", "config"), ("secrets", "secret")] {
-            for (name, value) in self.section(section) {
-                all.extend(value["file"].as_str().map(|file| (format!("the {what} {name}"), file.into())));
-            }
-        }
-        for (service, value) in self.section("services") {
-            let files = value["env_file"].as_array().into_iter().flatten();
-            let files = files.filter_map(|file| file.as_str().or_else(|| file["path"].as_str()));
-            all.extend(files.map(|file| (format!("the environment of {service}"), file.into())));
-        }
-        all
     }
 
     /// All of it that the gate compares. Secrets are no external things: abra makes them. Volumes go by the names that
@@ -277,8 +259,6 @@ services:
         coop-cloud.abx_test.version: 1.0.0+1
     environment:
       GREETING: x
-    env_file:
-      - ./app.env
     image: bb:1
     networks:
       internal: null
@@ -349,13 +329,6 @@ configs:
         assert_eq!(compose.secrets(), BTreeMap::from([("pw".to_owned(), "abx_test_pw_v1".to_owned())]));
         assert_eq!(compose.configs(), BTreeMap::new());
         let rendering = compose.rendering("abx_test");
-        assert_eq!(
-            compose.files(),
-            [
-                ("the config conf".to_owned(), "/tmp/exp/conf.txt".into()),
-                ("the environment of app".to_owned(), "./app.env".into()),
-            ]
-        );
         assert_eq!(rendering.images, set(&["bb:1", "db:2"]));
         assert_eq!(rendering.volumes["abx_test_data"], set(&["app:/data", "db:/var/data (read-only)"]));
         assert_eq!(rendering.volumes["(anonymous)"], set(&["app:/scratch"]));

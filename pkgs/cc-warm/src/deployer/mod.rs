@@ -180,9 +180,6 @@ pub struct Rendering {
     pub privileges: BTreeSet<String>,
     /// Bind mounts, and volumes that are more than a folder that docker makes.
     pub binds: BTreeSet<String>,
-    /// Files of the host that it would read, outside of the recipe.
-    #[serde(default)]
-    pub host_files: BTreeSet<String>,
     /// Published ports.
     pub ports: BTreeSet<String>,
     /// Secrets that are missing and cannot be generated.

@@ -32,7 +32,6 @@ pub fn between(from: &Rendering, to: &Rendering, env: &BTreeMap<String, String>)
     let gains = [
         ("privilege", &from.privileges, &to.privileges),
         ("bind mount", &from.binds, &to.binds),
-        ("file of the host", &from.host_files, &to.host_files),
         ("port", &from.ports, &to.ports),
     ];
     for (what, was, would) in gains {

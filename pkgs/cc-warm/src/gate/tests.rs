@@ -235,7 +235,7 @@ type Change<'a> = &'a dyn Fn(&mut World);
 fn differences_of_what_would_run_hold() {
     let publishing = || World::publishing(&[RUNS, "1.3.0+6"]);
     let volumes = |at: &str| BTreeMap::from([("data".to_owned(), set(&[at]))]);
-    let cases: [(&str, Change); 11] = [
+    let cases: [(&str, Change); 9] = [
         ("apply 1.3.0+6", &|w| (w.from.volumes, w.to.volumes) = (volumes("/a"), volumes("/a"))),
         ("hold 1.3.0+6: volume-differs", &|w| (w.from.volumes, w.to.volumes) = (volumes("/a"), volumes("/b"))),
         ("hold 1.3.0+6: volume-differs", &|w| w.to.volumes = volumes("/a")),
@@ -244,8 +244,6 @@ fn differences_of_what_would_run_hold() {
         ("hold 1.3.0+6: gains", &|w| {
             (w.to.privileges, w.to.binds, w.to.ports) = (set(&["x"]), set(&["/"]), set(&["80"]));
         }),
-        ("hold 1.3.0+6: gains", &|w| w.to.host_files = set(&["/etc/shadow"])),
-        ("apply 1.3.0+6", &|w| (w.from.host_files, w.to.host_files) = (set(&["/etc/x"]), set(&["/etc/x"]))),
         ("apply 1.3.0+6", &|w| w.from.ports = set(&["80"])),
         ("hold 1.3.0+6: missing-secret", &|w| w.to.missing_secrets = set(&["pw"])),
         ("apply 1.3.0+6", &|w| {

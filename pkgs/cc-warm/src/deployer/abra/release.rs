@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::AbraDeployer;
 use super::folder::{self, Mark, Needs, ServiceMark};
-use super::host_files;
 use crate::deployer::compose::{self, Compose};
 use crate::deployer::docker_api::Objects;
 use crate::deployer::swarm::Service;
@@ -46,20 +45,6 @@ impl AbraDeployer<'_> {
 
     /// What docker makes of the release's compose files.
     pub(super) fn compose(&self, release: &Release) -> Result<Compose, DeployError> {
-        self.rendered(release, |_, _, _| Ok(()))
-    }
-
-    /// The same, of code that docker might never have read here: what it names is looked at before docker opens it. What
-    /// was prepared is not asked again, so that the way back is free.
-    pub(super) fn new_compose(&self, release: &Release) -> Result<Compose, DeployError> {
-        self.rendered(release, host_files::can_be_read)
-    }
-
-    fn rendered(
-        &self,
-        release: &Release,
-        check: impl Fn(&[PathBuf], &Path, &BTreeMap<String, String>) -> Result<()>,
-    ) -> Result<Compose, DeployError> {
         let stack = self.stack_name()?;
         let question = || -> Result<_> {
             let code = self.code(release)?;
@@ -71,7 +56,6 @@ impl AbraDeployer<'_> {
             variables.insert("STACK_NAME".to_owned(), stack);
             variables.entry("DOMAIN".to_owned()).or_insert_with(|| self.domain().to_owned());
             let files = compose_files(&code, variables.get("COMPOSE_FILE").map(String::as_str))?;
-            check(&files, &code, &variables)?;
             let mut question = self.docker.rendered(&files).cwd(&code);
             for (key, value) in variables.iter().filter(|(key, _)| !RESERVED.contains(&key.as_str())) {
                 question = question.env(key, value);
@@ -91,16 +75,14 @@ impl AbraDeployer<'_> {
 
     pub(super) fn rendering(&self, release: &Release) -> Result<Rendering, DeployError> {
         self.ready()?;
-        let compose = self.new_compose(release)?;
-        let read = || -> Result<(BTreeSet<String>, BTreeSet<String>)> {
-            let code = self.code(release)?;
-            let sample = small_file(&code.join(".env.sample"))?.unwrap_or_default();
-            let required = dotenv::required(&sample).map(str::to_owned).collect();
-            Ok((required, host_files::of(&compose.files(), &code)?))
+        let compose = self.compose(release)?;
+        let sample = || -> Result<BTreeSet<String>> {
+            let sample = small_file(&self.code(release)?.join(".env.sample"))?.unwrap_or_default();
+            Ok(dotenv::required(&sample).map(str::to_owned).collect())
         };
-        let (required_env, host_files) = read().map_err(DeployError::Failed)?;
+        let required_env = sample().map_err(DeployError::Failed)?;
         let (_, missing_secrets) = self.missing_secrets(&compose, &self.services_now()?)?;
-        Ok(Rendering { required_env, host_files, missing_secrets, ..compose.rendering(&self.stack_name()?) })
+        Ok(Rendering { required_env, missing_secrets, ..compose.rendering(&self.stack_name()?) })
     }
 
     /// Secrets that are not there: those that may be generated (name and version), and those that may not, in words.
@@ -317,10 +299,8 @@ fn compose_files(code: &Path, named: Option<&str>) -> Result<Vec<PathBuf>> {
         let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
         ensure!(plain, "`COMPOSE_FILE` names `{name}`, which is not in the recipe");
         let path = code.join(name);
-        // A folder on the way might be a link.
-        let within = || Ok::<_, std::io::Error>(fs::canonicalize(&path)?.starts_with(fs::canonicalize(code)?));
         ensure!(
-            fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) && within()?,
+            fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()),
             "the recipe has no file `{name}`, which `COMPOSE_FILE` names"
         );
         files.push(path);
