@@ -120,36 +120,26 @@ impl Compose {
         let value = &self.root["volumes"][name];
         match value["name"].as_str() {
             Some(full) => full.to_owned(),
-            None if is_external(value) => full_name(name, value),
+            None if is_external(value) => name.to_owned(),
             None => format!("{stack}_{name}"),
         }
     }
 
-    /// All of it that the gate compares. Secrets are no external things: abra makes them. Volumes go by the names that
-    /// docker gives them: the recipe's own name may come to another volume.
+    /// All of it that the gate compares. Secrets are no external things: abra makes them.
     #[must_use]
-    pub fn rendering(&self, stack: &str) -> Rendering {
+    pub fn rendering(&self) -> Rendering {
         let mut rendering = Rendering { images: self.images(), ..Rendering::default() };
         for mount in self.mounts() {
             let how = if mount.read_only { " (read-only)" } else { "" };
             match mount.kind.as_str() {
                 "volume" => {
-                    let name = match mount.source.as_str() {
-                        "" => "(anonymous)".to_owned(),
-                        source => self.volume_name(stack, source),
-                    };
+                    let name = if mount.source.is_empty() { "(anonymous)".to_owned() } else { mount.source };
                     rendering.volumes.entry(name).or_default().insert(format!("{}{how}", mount.place));
                 }
                 "tmpfs" => {}
                 kind => {
                     rendering.binds.insert(format!("{kind} {} at {}{how}", mount.source, mount.place));
                 }
-            }
-        }
-        for (name, value) in self.section("volumes") {
-            // With other options a volume may be any folder of the host, or of another one.
-            if let Some(how) = beyond_local(value) {
-                rendering.binds.insert(format!("volume {} with {how}", self.volume_name(stack, name)));
             }
         }
         for (section, what) in [("volumes", "volume"), ("networks", "network"), ("configs", "config")] {
@@ -178,16 +168,6 @@ fn is_external(value: &Value) -> bool {
 fn full_name(name: &str, value: &Value) -> String {
     let own = value["name"].as_str().or_else(|| value["external"]["name"].as_str());
     own.unwrap_or(name).to_owned()
-}
-
-/// How a volume is other than a folder that docker makes: its driver, and its options with their values.
-fn beyond_local(value: &Value) -> Option<String> {
-    let driver =
-        value["driver"].as_str().filter(|driver| *driver != "local").map(|driver| format!("the driver {driver}"));
-    let options = value["driver_opts"].as_object().into_iter().flatten().filter(|(key, _)| *key != "size");
-    let options = options.map(|(key, value)| format!("{key}={}", text(value).unwrap_or_default()));
-    let all: Vec<String> = driver.into_iter().chain(options).collect();
-    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// What a service may do beyond the ordinary.
@@ -328,43 +308,14 @@ configs:
         assert_eq!(compose.version_label("other"), None);
         assert_eq!(compose.secrets(), BTreeMap::from([("pw".to_owned(), "abx_test_pw_v1".to_owned())]));
         assert_eq!(compose.configs(), BTreeMap::new());
-        let rendering = compose.rendering("abx_test");
+        let rendering = compose.rendering();
         assert_eq!(rendering.images, set(&["bb:1", "db:2"]));
-        assert_eq!(rendering.volumes["abx_test_data"], set(&["app:/data", "db:/var/data (read-only)"]));
+        assert_eq!(rendering.volumes["data"], set(&["app:/data", "db:/var/data (read-only)"]));
         assert_eq!(rendering.volumes["(anonymous)"], set(&["app:/scratch"]));
-        assert_eq!(
-            rendering.binds,
-            set(&["bind /etc/hostname at app:/host (read-only)", "volume abx_test_nfs with o=addr=a, type=nfs",])
-        );
+        assert_eq!(rendering.binds, set(&["bind /etc/hostname at app:/host (read-only)"]));
         assert_eq!(rendering.external, set(&["network proxy", "volume other_shared"]));
         assert_eq!(rendering.privileges, set(&["app: cap_add NET_ADMIN", "app: user 0"]));
         assert_eq!(rendering.ports, set(&["app: 18099 → 80/tcp (ingress)"]));
-    }
-
-    #[test]
-    fn a_volume_goes_by_the_name_that_docker_gives_it() {
-        let of = |volume: &str| {
-            let yaml = "services:\n  app:\n    volumes:\n    - {type: volume, source: data, target: /data}\nvolumes:\n";
-            let rendering = Compose::parse(&format!("{yaml}  data: {volume}\n")).unwrap().rendering("login");
-            let names: Vec<String> = rendering.volumes.into_keys().collect();
-            (names.join(" "), rendering.binds.into_iter().collect::<Vec<_>>().join(" "))
-        };
-        for (volume, name, bind) in [
-            ("{}", "login_data", ""),
-            ("{name: login_data}", "login_data", ""),
-            ("{driver: local, driver_opts: {size: 1G}}", "login_data", ""),
-            ("{name: login_db}", "login_db", ""),
-            ("{name: other_mariadb}", "other_mariadb", ""),
-            ("{external: {name: shared}}", "shared", ""),
-            ("{driver: nfs}", "login_data", "volume login_data with the driver nfs"),
-            (
-                "{name: x, driver_opts: {type: none, o: bind, device: /}}",
-                "x",
-                "volume x with device=/, o=bind, type=none",
-            ),
-        ] {
-            assert_eq!(of(volume), (name.to_owned(), bind.to_owned()), "{volume}");
-        }
     }
 
     #[test]
@@ -381,7 +332,7 @@ configs:
     fn an_empty_or_odd_rendering_is_no_panic() {
         for yaml in ["services: {}\n", "services:\n  app: null\n", "services: []\nvolumes: 3\n"] {
             let compose = Compose::parse(yaml).unwrap();
-            assert_eq!(compose.rendering("x"), Rendering::default(), "{yaml}");
+            assert_eq!(compose.rendering(), Rendering::default(), "{yaml}");
         }
         Compose::parse("a: [").unwrap_err();
     }

@@ -155,13 +155,6 @@ impl Api {
         Ok(volumes.volumes.unwrap_or_default())
     }
 
-    /// The volume of this very name, whoever it belongs to.
-    pub fn volume(&self, name: &str) -> Result<Option<VolumeInfo>> {
-        // docker takes a part of a name for it.
-        let volumes: Volumes = self.list("/volumes", "name", &[name.to_owned()])?;
-        Ok(volumes.volumes.into_iter().flatten().find(|volume| volume.name == name))
-    }
-
     /// Ids of all secrets or configs, by name.
     pub fn objects(&self, kind: Objects) -> Result<BTreeMap<String, String>> {
         let objects: Vec<Object> = self.read(kind.path(), &[])?;

@@ -104,14 +104,3 @@ fn asks_on_this_host_only() {
         assert!(error.contains(host) && error.contains("this host only"), "{error}");
     }
 }
-
-#[test]
-fn a_volume_is_found_by_its_whole_name() {
-    const THERE: &str = r#"{"Volumes": [{"Name": "a_data_old", "Driver": "local", "Mountpoint": "/o/_data"},
-        {"Name": "a_data", "Driver": "local", "Mountpoint": "/m/_data"}]}"#;
-    let (api, _dir, asked) = daemon(&[(200, THERE), (200, THERE), (200, r#"{"Volumes": null}"#)]);
-    assert_eq!(api.volume("a_data").unwrap().unwrap().mountpoint, "/m/_data");
-    assert!(api.volume("data").unwrap().is_none());
-    assert!(api.volume("a_data").unwrap().is_none());
-    assert_eq!(asked.join().unwrap()[0], r#"/volumes?filters={"name":["a_data"]}"#);
-}

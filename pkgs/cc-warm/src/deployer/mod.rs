@@ -169,8 +169,7 @@ pub enum Convergence {
 /// What a release would be on this host, for comparing two of them. Sets of names as the recipe writes them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rendering {
-    /// Volume, by the name that it has on this host → where it is mounted (service and path, or the variable that names
-    /// it).
+    /// Volume → where it is mounted (service and path, or the variable that names it).
     pub volumes: BTreeMap<String, BTreeSet<String>>,
     /// Volumes, networks, secrets, configs that somebody else must have made.
     pub external: BTreeSet<String>,
@@ -178,7 +177,7 @@ pub struct Rendering {
     pub required_env: BTreeSet<String>,
     /// Capabilities, privileged mode, devices, host namespaces, other users.
     pub privileges: BTreeSet<String>,
-    /// Bind mounts, and volumes that are more than a folder that docker makes.
+    /// Bind mounts.
     pub binds: BTreeSet<String>,
     /// Published ports.
     pub ports: BTreeSet<String>,

@@ -82,7 +82,7 @@ impl AbraDeployer<'_> {
         };
         let required_env = sample().map_err(DeployError::Failed)?;
         let (_, missing_secrets) = self.missing_secrets(&compose, &self.services_now()?)?;
-        Ok(Rendering { required_env, missing_secrets, ..compose.rendering(&self.stack_name()?) })
+        Ok(Rendering { required_env, missing_secrets, ..compose.rendering() })
     }
 
     /// Secrets that are not there: those that may be generated (name and version), and those that may not, in words.

@@ -40,7 +40,6 @@ impl AbraDeployer<'_> {
         let stack = self.stack_name()?;
         let prefix = format!("{stack}_");
         let compose = self.compose(release)?;
-        let labelled = self.volumes_now()?;
         let mut why = BTreeSet::new();
         for mount in compose.mounts().into_iter().filter(|mount| !mount.read_only && mount.kind != "tmpfs") {
             let (source, place) = (&mount.source, &mount.place);
@@ -52,20 +51,16 @@ impl AbraDeployer<'_> {
                 "volume" if source.is_empty() => {
                     why.insert(format!("an anonymous volume at {place}: its data goes with every deployment"));
                 }
-                "volume" => {
-                    let mut what = compose.unsuitable_volume(source);
-                    if what.is_none() && !labelled.iter().any(|volume| volume.name == full) {
-                        let there = self.api.volume(&full).map_err(DeployError::NotReady)?;
-                        what = there.map(|_| format!("`{full}` is there, and does not bear the stack's label"));
-                    }
-                    why.extend(what.map(|what| format!("the volume `{source}` at {place}: {what}")));
-                }
+                "volume" => why.extend(
+                    compose.unsuitable_volume(source).map(|what| format!("the volume `{source}` at {place}: {what}")),
+                ),
                 kind => {
                     why.insert(format!("a {kind} mount of `{source}` at {place}"));
                 }
             }
         }
         let running = self.stack_now()?;
+        let labelled = self.volumes_now()?;
         let mounted: BTreeSet<String> = running.services.iter().flat_map(swarm::Service::volumes).collect();
         for name in mounted.iter().filter(|name| !labelled.iter().any(|volume| volume.name == **name)) {
             if !self.is_unmanaged(name, name.strip_prefix(&prefix).unwrap_or(name)) {
