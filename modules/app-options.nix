@@ -290,7 +290,8 @@ in
         example = [ "/etc/localtime" ];
         description = ''
           Writable mounts of a stateful app, by volume name or path, that are not snapshotted and do not go back with a
-          rollback: bind mounts, or volumes that lie elsewhere. An app with one that is not named here is held.
+          rollback: bind mounts, volumes that lie elsewhere, or that docker holds to a size (`size`). An app with one that
+          is not named here is held.
         '';
       };
     };

@@ -46,15 +46,6 @@ in
 {
   inherit registryCredential;
 
-  alertCredentials = lib.concatLists (
-    lib.mapAttrsToList (
-      name: sink:
-      map (s: "${facts.alertCredential name}:${s.tokenFile}") (
-        lib.filter (s: s.tokenFile != null) (lib.attrValues sink)
-      )
-    ) cfg.alerts
-  );
-
   # A oneshot service that runs `cc-warm` with `command`.
   service =
     {

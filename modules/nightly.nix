@@ -34,10 +34,23 @@ let
       ]
       ++ lib.optional rebuild.upgrade "--upgrade"
       ++ rebuild.flags;
+
+  # What a shell has, and a unit does not: channels are found by it, and the builder's proxies and certificates.
+  withNix =
+    unit:
+    unit
+    // lib.optionalAttrs (rebuild != null) {
+      environment =
+        unit.environment
+        // config.nix.envVars
+        // lib.optionalAttrs (config.environment.sessionVariables ? NIX_PATH) {
+          inherit (config.environment.sessionVariables) NIX_PATH;
+        };
+    };
 in
 {
   config = lib.mkIf (cfg.enable && cfg.nightly.enable) {
-    systemd.services.cc-warm-nightly = make.service {
+    systemd.services.cc-warm-nightly = withNix (make.service {
       description = "Nightly updates";
       docker = facts.usesAbra;
       # A rebuild of the host can be confined by nothing that the host itself is not.
@@ -45,6 +58,9 @@ in
       path = lib.optionals (rebuild != null) [
         config.nix.package
         nixosRebuild
+        pkgs.gnutar
+        pkgs.gzip
+        pkgs.xz.bin
       ];
       serviceConfig = {
         TimeoutStopSec = facts.worstRollbackOfAll;
@@ -59,7 +75,7 @@ in
           ++ lib.optionals (rebuild != null) ([ "--" ] ++ rebuildCommand)
         );
       };
-    };
+    });
 
     systemd.timers.cc-warm-nightly = {
       description = "Nightly updates";

@@ -45,11 +45,15 @@ let
       };
     };
     command = mkOption {
-      description = "Runs a command with the alert as JSON on its standard input.";
+      description = ''
+        Runs a command with the alert as JSON on its standard input. In cc-warm's units it runs as they do: nothing is
+        setuid or setgid there (postfix's `sendmail` is), and most of the file system is read-only. `cc-warm alert test`
+        in a shell does not show that; `systemctl start cc-warm-alerts` after it does.
+      '';
       type = types.submodule {
         options.argv = mkOption {
           type = own.argv;
-          example = literalExpression ''[ "''${pkgs.mailutils}/bin/mail" "-s" "cc-warm" "ops@example.org" ]'';
+          example = literalExpression ''[ "''${pkgs.python3}/bin/python3" ./send-by-smtp.py "ops@example.org" ]'';
           description = "Program and arguments.";
         };
         options.tokenFile = tokenFile "a secret, which the command finds in its environment as `CC_WARM_TOKEN`";

@@ -29,7 +29,7 @@ import time
 
 import lab
 from sandbox import APP, Ran, Sandbox
-from scenarios import SCENARIOS, begin, check, check_known_good, prepare, wait_stopped
+from scenarios import ENV, SCENARIOS, begin, check, check_known_good, prepare, wait_stopped
 
 FAULTS = ("error", "full", "quota", "broken", "shutdown", "system")
 # What each kind of fault is tried on; a rollback takes, promotes, restores and exchanges.
@@ -59,7 +59,7 @@ class Cell:
         self.image = f"{self.store}/disk.img"
         lab.copy_sparse(f"{folder}/{kind}.img", self.image)
         self.mount()
-        self.sandbox = Sandbox(self.mounted, program)
+        self.sandbox = Sandbox(self.mounted, program, ENV)
         with open(f"{folder}/{kind}.json") as file:
             self.expected = json.load(file)
         begin(self.sandbox, scenario)
@@ -102,7 +102,7 @@ class Cell:
 
     def run_until(self, point, nth):
         """Starts the scenario's command, and stops it at a point."""
-        env = {"PATH": os.environ["PATH"], "CC_WARM_FAULT": f"{point}#{nth}=stop"}
+        env = {**ENV, "CC_WARM_FAULT": f"{point}#{nth}=stop"}
         self.said = open(f"{self.store}/said", "w+b")
         self.child = subprocess.Popen(self.sandbox.command(SCENARIOS[self.scenario]["words"]), env=env,
                                       stdin=subprocess.DEVNULL, stdout=self.said, stderr=self.said)
@@ -165,7 +165,10 @@ def points(kind, scenario, folder, program):
     ran = cell.run(trace=trace)
     ran.expect(SCENARIOS[scenario]["exit"])
     with open(trace) as file:
-        return file.read().splitlines()
+        passed = file.read().splitlines()
+    if scenario != "restore" and "snapshot.copy.link" not in passed:
+        raise lab.Failure(f"{scenario} took nothing over:\n{ran.text}")
+    return passed
 
 
 def counts(kind, scenario, folder, program):
@@ -175,7 +178,7 @@ def counts(kind, scenario, folder, program):
             *cell.sandbox.command(SCENARIOS[scenario]["words"])]
     cell.said = open(f"{cell.store}/said", "w+b")
     cell.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=cell.said, stderr=cell.said,
-                                  env={"PATH": os.environ["PATH"]})
+                                  env=ENV)
     cell.ended().expect(SCENARIOS[scenario]["exit"])
     most = collections.Counter()
     with open(f"{cell.store}/calls", errors="replace") as file:
@@ -274,7 +277,7 @@ def system(kind, scenario, call, nth, action, folder, program):
             "-e", f"inject={call}:{what}:when={nth}", *cell.sandbox.command(SCENARIOS[scenario]["words"])]
     cell.said = open(f"{cell.store}/said", "w+b")
     cell.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=cell.said, stderr=cell.said,
-                                  env={"PATH": os.environ["PATH"]})
+                                  env=ENV)
     ran = cell.ended()
     with open(f"{cell.store}/calls", errors="replace") as file:
         if "INJECTED" not in file.read() and ran.code != -signal.SIGKILL:

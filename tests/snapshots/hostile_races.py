@@ -1,6 +1,7 @@
 """What an app, or anybody, may do to a volume while it is copied, restored or deleted."""
 
 import ctypes
+import fcntl
 import multiprocessing
 import os
 import re
@@ -216,3 +217,28 @@ def a_file_that_cannot_be_read_is_named_in_one_line(host):
     with open(f"{host.mounted}/alerts.jsonl", "rb") as file:
         if any(byte < 0x20 and byte != 0x0A for byte in file.read()):
             raise lab.Failure("an alert carries control characters")
+
+
+@case("ext4", "xfs")
+def leases_hold_nobody_up(host):
+    """Who opens a file that somebody has a lease of is kept waiting for 45 s; an app may have thousands."""
+    paths = [f"{host.data}/leased{number}" for number in range(20)]
+    for path in paths:
+        write(path, b"mine")
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    held = [os.open(path, os.O_RDWR) for path in paths]
+    try:
+        for fd in held:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        began = time.monotonic()
+        said = host.run("snapshot", APP).expect(24)
+        if (took := time.monotonic() - began) > 30:
+            raise lab.Failure(f"it took {took:.0f} s")
+        if "its data is in use" not in said:
+            raise lab.Failure(said)
+    finally:
+        for fd in held:
+            os.close(fd)
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+    host.run("snapshot", APP).expect(0)
+    host.run("verify", APP).expect(0)

@@ -25,13 +25,14 @@ import time
 
 import lab
 from sandbox import APP, Sandbox
-from scenarios import SCENARIOS, begin, check, check_known_good, prepare, wait_stopped
+from scenarios import ENV, SCENARIOS, VOLUMES, begin, check, check_known_good, prepare, wait_stopped
 
 # What every operation on data must have passed, lest a run that does nothing pass for one that is safe.
 PASSED = {
-    "forward": ("journal.snapshotted.after", "journal.committed.after"),
-    "back": ("journal.snapshotted.after", "journal.exchanging.after", "journal.restored.after", "journal.rolled-back.after"),
-    "snapshot": ("journal.snapshotted.after", "journal.committed.after"),
+    "forward": ("snapshot.copy.link", "journal.snapshotted.after", "journal.committed.after"),
+    "back": ("snapshot.copy.link", "journal.snapshotted.after", "journal.exchanging.after", "journal.restored.after",
+             "journal.rolled-back.after"),
+    "snapshot": ("snapshot.copy.link", "journal.snapshotted.after", "journal.committed.after"),
     "restore": ("journal.exchanging.after", "journal.restored.after", "journal.rolled-back.after"),
 }
 
@@ -42,10 +43,10 @@ def film(kind, scenario, committed, folder, program):
     image, mounted = f"{folder}/{kind}-{scenario}-{committed}.img", f"{folder}/mnt"
     lab.copy_sparse(f"{folder}/{kind}.img", image)
     lab.mount_image(image, mounted, kind)
-    sandbox = Sandbox(mounted, program)
+    sandbox = Sandbox(mounted, program, ENV)
     begin(sandbox, scenario)
     trace = f"{image}.trace"
-    env = {"PATH": os.environ["PATH"], "CC_WARM_FAULT": "*#*=stop", "CC_WARM_FAULT_TRACE": trace}
+    env = {**ENV, "CC_WARM_FAULT": "*#*=stop", "CC_WARM_FAULT_TRACE": trace}
     filmed = lab.Filmed(image, f"{folder}/{kind}.img")
     labels, passed = [], collections.Counter()
     with open(f"{image}.said", "w+") as said:
@@ -73,6 +74,8 @@ def film(kind, scenario, committed, folder, program):
     if code != how["exit"]:
         raise lab.Failure(f"{scenario} ended with {code}:\n{text}\n{sandbox.evidence()}")
     missing = [point for point in PASSED[scenario] if not passed[point]]
+    if 0 < passed["journal.exchanging.after"] < len(VOLUMES):
+        missing.append("an exchange of each volume")
     if missing:
         raise lab.Failure(f"{scenario} did not pass {missing}:\n{text}")
     for number, frame in enumerate(filmed.frames):
@@ -100,7 +103,7 @@ def settle(kind, scenario, committed, number, folder, program, keep=False):
     try:
         lab.mount_image(image, mounted, kind)
         lab.another_boot()
-        sandbox = Sandbox(mounted, program)
+        sandbox = Sandbox(mounted, program, ENV)
         with open(f"{folder}/{kind}.json") as file:
             expected = json.load(file)
         check_known_good(sandbox, expected, "before the recovery")

@@ -16,18 +16,19 @@ OLD, NEW = "1.0.0+1", "1.1.0+2"
 FORMATS = {OLD: 1, NEW: 2}
 NOTES = ["buy milk", "call home"]
 PORT = 8080
+ENV = {"PATH": os.environ["PATH"]}
 
 
 class Sandbox:
-    def __init__(self, folder, program):
-        self.folder, self.program = folder, program
+    def __init__(self, folder, program, env=ENV):
+        self.folder, self.program, self.env = folder, program, env
         self.state = f"{folder}/state"
         self.config = f"{folder}/config.json"
 
     # --- the host ---
 
-    def create(self, change=None):
-        """A new one: configuration, recipe, and the first version deployed with two notes."""
+    def create(self, change=None, volumes=("data",)):
+        """A new one: configuration, recipe, and the first version deployed with two notes, which are in the first volume."""
         os.chmod(self.folder, 0o755)
         health = {"probes": [{"http": {"url": f"http://127.0.0.1:{PORT}/health", "body": "^ok "}}],
                   "successes": 2, "interval": "50ms", "soak": "150ms", "deadline": "1500ms"}
@@ -43,6 +44,8 @@ class Sandbox:
             json.dump(config, file)
         os.mkdir(f"{self.folder}/recipe")
         self.git("init", "--quiet", "--initial-branch=main")
+        with open(f"{self.folder}/recipe/Volumes", "w") as file:
+            file.writelines(f"{name}: {name.upper()}_DIR\n" for name in volumes)
         self.publish(OLD)
         self.run(["update", APP]).expect(0)
         for note in NOTES:
@@ -59,7 +62,6 @@ class Sandbox:
         files = {
             "Procfile": f"web: ${{CC_WARM_PROGRAM}} demo-app --release {version} --format {FORMATS[version]} "
                         f"--behaviour {behaviour}\n",
-            "Volumes": "data: DATA_DIR\n",
             ".env.sample": "PORT=\nCC_WARM_PROGRAM=\n",
         }
         for name, text in files.items():
@@ -74,7 +76,7 @@ class Sandbox:
 
     def run(self, words, fault="", trace=None, timeout=60):
         """cc-warm, with fault rules."""
-        env = {"PATH": os.environ["PATH"], "CC_WARM_FAULT": fault, "RUST_BACKTRACE": "0"}
+        env = {**self.env, "CC_WARM_FAULT": fault, "RUST_BACKTRACE": "0"}
         if trace:
             env["CC_WARM_FAULT_TRACE"] = trace
         try:
@@ -133,10 +135,14 @@ class Sandbox:
     # --- its data ---
 
     @property
+    def volumes(self):
+        """All of them; the first is where the app's notes are."""
+        place = f"{self.state}/process/volumes"
+        return [f"{place}/{name}" for name in sorted(os.listdir(place))]
+
+    @property
     def volume(self):
-        names = os.listdir(f"{self.state}/process/volumes")
-        assert len(names) == 1, names
-        return f"{self.state}/process/volumes/{names[0]}"
+        return self.volumes[0]
 
     @property
     def data(self):
@@ -159,6 +165,14 @@ class Sandbox:
             raise lab.Failure(f"no snapshot `{name}`: " + repr(sorted(os.listdir(f"{self.app_dir}/snapshots"))))
         return tree
 
+    def payload(self, name=None):
+        """The fingerprint of all that lives, or of what the snapshot that is kept by this name has of it."""
+        tops = {os.path.basename(volume): f"{volume}/_data" for volume in self.volumes}
+        if name:
+            copies = os.path.dirname(self.snapshot_tree(name))
+            tops = {volume: f"{copies}/{volume}" for volume in os.listdir(copies)}
+        return {f"{volume}: {path}": entry for volume, top in tops.items() for path, entry in payload(top).items()}
+
     def journal(self):
         try:
             with open(f"{self.app_dir}/journal.jsonl") as file:
@@ -168,7 +182,7 @@ class Sandbox:
 
     def evidence(self):
         """What a person would look at."""
-        listing = subprocess.run(["find", self.volume, f"{self.app_dir}/snapshots", "-maxdepth", "2", "-printf",
+        listing = subprocess.run(["find", *self.volumes, f"{self.app_dir}/snapshots", "-maxdepth", "2", "-printf",
                                   "%p %i %l\n"], capture_output=True).stdout.decode(errors="backslashreplace")
         return f"journal:\n{self.journal()[-3000:]}\napp's log:\n{self.log()[-1000:]}\n{listing}"
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import lab
-from sandbox import APP, FORMATS, NEW, NOTES, OLD, Sandbox, difference, fill, payload
+from sandbox import APP, ENV as BARE, FORMATS, NEW, NOTES, OLD, Sandbox, difference, fill
 
 SCENARIOS = {
     "forward": {"behaviour": "healthy", "words": ["update", APP], "exit": 0},
@@ -14,20 +14,23 @@ SCENARIOS = {
     "restore": {"words": ["restore", APP, "--yes"], "exit": 0},
 }
 LATER = "after the snapshot"
+VOLUMES = ("data", "files")
+# The files are seconds old, and nobody writes to them while they are staged: what did not change is taken over as if it were
+# older.
+ENV = {**BARE, "CC_WARM_WHILE_RUNNING_MS": "100"}
 
 
 def prepare(kind, folder, program):
-    """The image that every scenario begins with: a known-good of content 1, live content 2."""
+    """The image that every scenario begins with: a known-good of content 1, live content 2, in each of two volumes."""
     image, mounted = f"{folder}/{kind}.img", f"{folder}/mnt"
     lab.make_image(image, kind)
     lab.mount_image(image, mounted, kind)
-    sandbox = Sandbox(mounted, program)
-    sandbox.create()
-    fill(sandbox.data, 1)
-    expected = {"1": payload(sandbox.data)}
+    sandbox = Sandbox(mounted, program, ENV)
+    sandbox.create(volumes=VOLUMES)
+    expected = {}
+    fill_all(sandbox, expected, 1)
     sandbox.run(["snapshot", APP]).expect(0)
-    fill(sandbox.data, 2)
-    expected["2"] = payload(sandbox.data)
+    fill_all(sandbox, expected, 2)
     with open(f"{folder}/{kind}.json", "w") as file:
         json.dump(expected, file)
     os.sync()
@@ -35,6 +38,15 @@ def prepare(kind, folder, program):
     subprocess.run(["umount", mounted], check=True)
     subprocess.run(["fallocate", "--dig-holes", image], check=True)
     return True
+
+
+def fill_all(sandbox, expected, seed):
+    if len(sandbox.volumes) != len(VOLUMES):
+        raise lab.Failure(f"the app has the volumes {sandbox.volumes}")
+    for place, volume in enumerate(sandbox.volumes):
+        # No two of them are alike.
+        fill(f"{volume}/_data", seed + 10 * place)
+    expected[str(seed)] = sandbox.payload()
 
 
 def begin(sandbox, scenario):
@@ -55,7 +67,7 @@ def wait_stopped(pid):
 
 def check_known_good(sandbox, expected, when):
     """The known-good is whole, by looking at its files and not at what cc-warm says of them."""
-    found = payload(sandbox.snapshot_tree())
+    found = sandbox.payload("current")
     wrong = [difference(expected[content], found) for content in ("1", "2")]
     if all(wrong):
         raise lab.Failure(f"{when} the known-good is neither: {wrong[0]}\nnor: {wrong[1]}")
@@ -80,12 +92,12 @@ def check(sandbox, scenario, expected, recovered, by_hand=False):
     restored = by_hand or (scenario == "restore" and lines == NOTES)
     if lines != (NOTES if restored or scenario != "restore" else [*NOTES, LATER]):
         raise lab.Failure(f"the notes are {lines}")
-    content = payload(sandbox.snapshot_tree()) if by_hand else expected["1" if restored else "2"]
-    wrong = difference(content, payload(sandbox.data))
+    content = sandbox.payload("current") if by_hand else expected["1" if restored else "2"]
+    wrong = difference(content, sandbox.payload())
     if wrong:
         raise lab.Failure(f"the data is not what it was: {wrong}")
     check_known_good(sandbox, expected, "after the recovery")
     sandbox.run(["verify", APP]).expect(0)
-    left = [name for name in os.listdir(sandbox.volume) if name.startswith(".cc-warm-new-")]
+    left = [name for volume in sandbox.volumes for name in os.listdir(volume) if name.startswith(".cc-warm-new-")]
     if left:
         raise lab.Failure(f"unfinished data is left: {left}")

@@ -198,6 +198,12 @@ def what_cannot_be_prepared_costs_no_downtime(w):
     w.publish("1.4.0+1", mounts=("/tmp:/host",))
     said = w.update(exit=10)
     check("a bind mount", "/tmp" in said, said)
+    w.publish("1.4.1+1", named="another_app_data")
+    said = w.update(exit=10)
+    check("a volume with another name in docker", "another_app_data" in said, said)
+    w.publish("1.4.2+1", files="configs:\n  host:\n    file: /etc/hostname\n")
+    said = w.update(exit=10)
+    check("a file of the host", "/etc/hostname as config host" in said, said)
     w.publish("1.5.0+1")
     other = docker("run", "-d", "--network", "host", "-v", f"{w.stack}_data:/x", "--entrypoint", "/bin/sleep", f"{IMAGE}:1", "1000")
     try:

@@ -118,7 +118,7 @@ class World:
 
     def publish(
         self, version, format=1, broken="", volume="data", helper=False, secrets=("key",), image=f"{IMAGE}:1", label=None,
-        annotated=True, failure_action="pause", mounts=(), volumes=(),
+        annotated=True, failure_action="pause", mounts=(), volumes=(), named="", files="",
     ):
         data = f"    volumes:\n      - {volume}:/data\n" if self.stateful else ""
         data += "".join(f"      - {mount}\n" for mount in mounts)
@@ -129,7 +129,9 @@ class World:
             services=HELPER.format(image=image) if helper else "", failure_action=failure_action,
         )
         if self.stateful:
-            text += "volumes:\n" + "".join(f"  {name}:\n" for name in (volume, *volumes))
+            text += f"volumes:\n  {volume}:\n" + (f"    name: {named}\n" if named else "")
+            text += "".join(f"  {name}:\n" for name in volumes)
+        text += files
         if secrets:
             text += "secrets:\n"
             for name in secrets:

@@ -148,7 +148,7 @@ fn restored(args: &RestoreArgs) -> Result<Value> {
     let copied = restore(&order, &(), &never)?;
     let copy = begin.elapsed();
     let flags = copied.lessened == 0;
-    verify(&Check { flush: Some(&flush), flags, ..Check::of(&args.target, &catalog) }, &(), &never)?;
+    verify(&Check { flush: Some(&flush), flags, live: true, ..Check::of(&args.target, &catalog) }, &(), &never)?;
     let verified = begin.elapsed();
     flush.finish()?;
     Ok(told(copy, verified, begin.elapsed(), copied.taken_over, copied.reflinked))

@@ -120,7 +120,7 @@ fn restore_tree(arguments: &mut Arguments) -> Result<Value> {
     finish(&target, check, sync, |interrupt, flush| {
         let order = Restore { source: &source, catalog: &catalog, target: &target, flush, live, digest, reflink };
         let copied = restore(&order, &(), interrupt)?;
-        let check = Check { flags: copied.lessened == 0, ..Check::of(&target, &catalog) };
+        let check = Check { flags: copied.lessened == 0, live: true, ..Check::of(&target, &catalog) };
         Ok((copied, check))
     })
 }

@@ -43,6 +43,7 @@ pub struct Problem {
     message: String,
     exit: Exit,
     hints: Vec<String>,
+    told: bool,
     source: Option<anyhow::Error>,
 }
 
@@ -50,7 +51,7 @@ impl Problem {
     /// A failure that harmed nothing (exit code 1). `message` is a sentence without a full stop: what failed, on
     /// which app, what state it is in now.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), exit: Exit::Failed, hints: Vec::new(), source: None }
+        Self { message: message.into(), exit: Exit::Failed, hints: Vec::new(), told: false, source: None }
     }
 
     /// Sets the exit code.
@@ -64,6 +65,13 @@ impl Problem {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// An alert tells of it already.
+    #[must_use]
+    pub fn told(mut self) -> Self {
+        self.told = true;
         self
     }
 
@@ -122,6 +130,12 @@ pub fn report(error: &anyhow::Error) -> String {
 #[must_use]
 pub fn hints(error: &anyhow::Error) -> Vec<String> {
     problems(error).flat_map(|problem| problem.hints.clone()).collect()
+}
+
+/// Whether an alert tells of `error` already.
+#[must_use]
+pub fn is_told(error: &anyhow::Error) -> bool {
+    problems(error).any(|problem| problem.told)
 }
 
 fn problems(error: &anyhow::Error) -> impl Iterator<Item = &Problem> {

@@ -172,6 +172,19 @@ pub struct LastRun {
     pub at: Timestamp,
     /// In a word, as in the history.
     pub outcome: String,
+    /// Why, where it ended in an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Untrusted>,
+}
+
+impl LastRun {
+    /// The outcome of a run that ended in an error before it began anything.
+    pub const FAILED: &str = "failed";
+
+    /// One that ended at `at` with `outcome`.
+    pub fn new(at: Timestamp, outcome: impl Into<String>) -> Self {
+        Self { at, outcome: outcome.into(), reason: None }
+    }
 }
 
 impl Default for AppState {

@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::lock;
 use crate::recipe::version::Version;
 use crate::snapshot::Store;
-use crate::state::{self, AppState};
+use crate::state::{self, AppState, LastRun};
 use crate::sys::untrusted::Untrusted;
 use crate::update::journal;
 use crate::update::saga::{EventName, LiveData};
@@ -157,6 +157,10 @@ impl AppStatus {
             let reason =
                 paused.reason.as_ref().map_or(String::new(), |r| format!(": {}", Untrusted::new(r).terminal()));
             self.notes.push(format!("paused{until}{reason}"));
+        }
+        if let Some(run) = state.last_run.as_ref().filter(|run| run.outcome == LastRun::FAILED) {
+            let why = run.reason.as_ref().map_or(String::new(), |reason| format!(": {}", reason.terminal()));
+            self.wrong(format!("its last update ended in an error{why}"), Some(format!("cc-warm update {name}")));
         }
         if state.fetch_failures > 0 {
             self.notes.push(format!("its recipe could not be fetched, {} time(s) in a row", state.fetch_failures));

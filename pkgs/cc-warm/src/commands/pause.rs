@@ -39,10 +39,17 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let until = args.until.as_deref().map(|text| parse_until(text, now)).transpose()?;
     let mut results = Results::new(session.json);
     for app in session.select(&args.apps)? {
-        let _lock = session.lock(&app, args.wait.wait())?;
-        let mut state = AppState::load(&session.host.dirs, &app)?;
-        state.paused = Some(Paused { since: now, until, reason: args.reason.clone() });
-        state.save(&session.host.dirs, &app)?;
+        let pause = || -> Result<()> {
+            let _lock = session.lock(&app, args.wait.wait())?;
+            let mut state = AppState::load(&session.host.dirs, &app)?;
+            state.paused = Some(Paused { since: now, until, reason: args.reason.clone() });
+            state.save(&session.host.dirs, &app)
+        };
+        // One that is busy keeps no other from being paused.
+        if let Err(error) = pause() {
+            results.error(&app, error);
+            continue;
+        }
         let mut done = Done::new(
             "paused",
             format!("paused {}", until.map_or("until `cc-warm resume`".to_owned(), |until| format!("until {until}"))),

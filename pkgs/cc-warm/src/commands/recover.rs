@@ -8,7 +8,7 @@ use crate::cli::{Apps, Global, WaitFlag};
 use crate::config::names::AppName;
 use crate::error::Exit;
 use crate::sys::out::show;
-use crate::update::{notice, recover};
+use crate::update::{failed, recover};
 
 /// Settles operations that were cut short by a crash, a power cut or a kill.
 ///
@@ -31,7 +31,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         let voice = Voice::of(app);
         let context = session.context(&voice);
         let recovered = session.lock(app, args.wait.wait()).and_then(|lock| {
-            recover::recover(&context, app, &lock).map_err(|error| notice::of_error(&context, app, error))
+            recover::recover(&context, app, &lock).map_err(|error| failed::note(&context, app, error))
         });
         match recovered {
             Ok(None) => {}

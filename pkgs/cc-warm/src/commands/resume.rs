@@ -34,10 +34,13 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         let mut state = AppState::load(&session.host.dirs, &app)?;
         let was_paused = state.paused.take().is_some();
         let was_down = state.down_by_hand.take().is_some();
-        state.resumed = was_down;
+        state.resumed |= was_down;
         state.save(&session.host.dirs, &app)?;
         session.outbox.resolve(Some(&app), &[Kind::DownByHand], session.host.clock.now())?;
         let done = match (was_paused, was_down) {
+            (false, false) if state.resumed => {
+                Done::new("unchanged", "is taken over again by the next update").hint(format!("cc-warm update {app}"))
+            }
             (false, false) => Done::new("unchanged", "was neither paused nor down by hand"),
             (_, true) => Done::new("taken-over", "taken over again").hint(format!("cc-warm update {app}")),
             (true, false) => Done::new("resumed", "updates go on"),

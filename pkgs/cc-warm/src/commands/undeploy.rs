@@ -11,6 +11,7 @@ use crate::config::DeployerConfig;
 use crate::config::names::AppName;
 use crate::deployer;
 use crate::error::{Exit, Problem};
+use crate::state::AppState;
 use crate::sys::clock::Deadline;
 use crate::update::recover;
 
@@ -38,7 +39,14 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let lock = session.lock(&args.app, args.wait.wait())?;
     let voice = Voice::of(&args.app);
     recover::settle(&session.context(&voice), &args.app, &lock)?;
+    let mut state = AppState::load(&session.host.dirs, &args.app)?;
     let stopped = deployer::open(&session.host, app)?.stop(&lock, Deadline::after(Duration::from_mins(5)))?;
+    // What `update` would find out: `resume` may come before it does.
+    if state.last_good.is_some() && state.stuck.is_none() {
+        state.down_by_hand.get_or_insert(session.host.clock.now());
+        state.resumed = false;
+        state.save(&session.host.dirs, &args.app)?;
+    }
     let mut results = Results::new(session.json);
     let done = Done::new("undeployed", format!("undeployed ({stopped}); its volumes stay"));
     results.done(&args.app, done.hint(format!("cc-warm resume {}", args.app)));

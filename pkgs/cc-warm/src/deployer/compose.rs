@@ -8,6 +8,12 @@ use serde_json::{Map, Value};
 
 use super::Rendering;
 
+/// The option by which docker holds a volume to a size.
+pub const SIZE: &str = "size";
+/// Why a volume that has it is not snapshotted.
+pub const LIMITED: &str = "it has the driver option `size`, and data that is restored is built beside the data that is live: \
+                           both together would be held to that size";
+
 /// A rendered stack.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compose {
@@ -110,8 +116,12 @@ impl Compose {
             return Some(format!("its driver is `{driver}`, not `local`"));
         }
         let options = value["driver_opts"].as_object().into_iter().flatten();
-        let other: Vec<&str> = options.map(|(key, _)| key.as_str()).filter(|key| *key != "size").collect();
-        (!other.is_empty()).then(|| format!("it has the driver options {}", other.join(", ")))
+        let (limits, other): (Vec<&str>, Vec<&str>) =
+            options.map(|(key, _)| key.as_str()).partition(|key| *key == SIZE);
+        if other.is_empty() {
+            return (!limits.is_empty()).then(|| LIMITED.to_owned());
+        }
+        Some(format!("it has the driver options {}", other.join(", ")))
     }
 
     /// The volume's name in docker.
@@ -125,15 +135,30 @@ impl Compose {
         }
     }
 
-    /// All of it that the gate compares. Secrets are no external things: abra makes them.
+    /// A volume as the gate tells it from others: with another name in docker it is another one, empty or somebody else's.
+    fn volume_identity(&self, stack: &str, name: String) -> String {
+        if name.is_empty() {
+            return "(anonymous)".to_owned();
+        }
+        let full = self.volume_name(stack, &name);
+        if full == format!("{stack}_{name}") { name } else { format!("{name} (docker's {full})") }
+    }
+
+    /// The rendered stack.
     #[must_use]
-    pub fn rendering(&self) -> Rendering {
+    pub fn root(&self) -> &Value {
+        &self.root
+    }
+
+    /// All of it that the gate compares, deployed as `stack`. Secrets are no external things: abra makes them.
+    #[must_use]
+    pub fn rendering(&self, stack: &str) -> Rendering {
         let mut rendering = Rendering { images: self.images(), ..Rendering::default() };
         for mount in self.mounts() {
             let how = if mount.read_only { " (read-only)" } else { "" };
             match mount.kind.as_str() {
                 "volume" => {
-                    let name = if mount.source.is_empty() { "(anonymous)".to_owned() } else { mount.source };
+                    let name = self.volume_identity(stack, mount.source);
                     rendering.volumes.entry(name).or_default().insert(format!("{}{how}", mount.place));
                 }
                 "tmpfs" => {}
@@ -141,6 +166,9 @@ impl Compose {
                     rendering.binds.insert(format!("{kind} {} at {}{how}", mount.source, mount.place));
                 }
             }
+        }
+        for (name, value) in self.section("volumes") {
+            rendering.binds.extend(driver_text(name, value));
         }
         for (section, what) in [("volumes", "volume"), ("networks", "network"), ("configs", "config")] {
             let external = self.section(section).filter(|(_, value)| is_external(value));
@@ -153,6 +181,29 @@ impl Compose {
                 .extend(value["ports"].as_array().into_iter().flatten().map(|port| port_text(service, port)));
         }
         rendering
+    }
+}
+
+/// How a volume is kept, where that is not docker's own way: it may be any folder of the host.
+fn driver_text(name: &str, value: &Value) -> Option<String> {
+    let driver = value["driver"].as_str().filter(|driver| *driver != "local").map(|driver| format!("driver={driver}"));
+    let options = value["driver_opts"].as_object().into_iter().flatten();
+    let options = options.map(|(key, value)| format!("{key}={}", shown(key, &text(value).unwrap_or_default())));
+    let all: Vec<String> = driver.into_iter().chain(options).collect();
+    (!all.is_empty()).then(|| format!("volume {name} with {}", all.join(", ")))
+}
+
+/// The value of a driver's option as it may be told; what may be a password is told by its digest.
+fn shown(key: &str, value: &str) -> String {
+    let digest = |secret: &str| format!("({})", &blake3::hash(secret.as_bytes()).to_hex()[..8]);
+    let mount_option = |option: &str| match option.split_once('=') {
+        Some((key, secret)) if key.trim().to_lowercase().starts_with("pass") => format!("{key}={}", digest(secret)),
+        _ => option.to_owned(),
+    };
+    match key {
+        "type" | "device" | SIZE => value.to_owned(),
+        "o" => value.split(',').map(mount_option).collect::<Vec<_>>().join(","),
+        _ => digest(value),
     }
 }
 
@@ -283,6 +334,9 @@ volumes:
     driver_opts:
       type: nfs
       o: addr=a
+  limited:
+    driver_opts:
+      size: 10G
   shared:
     name: other_shared
     external: true
@@ -308,11 +362,13 @@ configs:
         assert_eq!(compose.version_label("other"), None);
         assert_eq!(compose.secrets(), BTreeMap::from([("pw".to_owned(), "abx_test_pw_v1".to_owned())]));
         assert_eq!(compose.configs(), BTreeMap::new());
-        let rendering = compose.rendering();
+        let rendering = compose.rendering("abx_test");
         assert_eq!(rendering.images, set(&["bb:1", "db:2"]));
         assert_eq!(rendering.volumes["data"], set(&["app:/data", "db:/var/data (read-only)"]));
         assert_eq!(rendering.volumes["(anonymous)"], set(&["app:/scratch"]));
-        assert_eq!(rendering.binds, set(&["bind /etc/hostname at app:/host (read-only)"]));
+        let kept_elsewhere = ["volume nfs with o=addr=a, type=nfs", "volume limited with size=10G"];
+        let bound = ["bind /etc/hostname at app:/host (read-only)"];
+        assert_eq!(rendering.binds, set(&[&bound[..], &kept_elsewhere].concat()));
         assert_eq!(rendering.external, set(&["network proxy", "volume other_shared"]));
         assert_eq!(rendering.privileges, set(&["app: cap_add NET_ADMIN", "app: user 0"]));
         assert_eq!(rendering.ports, set(&["app: 18099 → 80/tcp (ingress)"]));
@@ -323,16 +379,41 @@ configs:
         let compose = Compose::parse(RENDERED).unwrap();
         assert_eq!(compose.unsuitable_volume("data"), None);
         assert!(compose.unsuitable_volume("nfs").unwrap().contains("type"));
+        assert_eq!(compose.unsuitable_volume("limited").unwrap(), LIMITED);
         assert!(compose.unsuitable_volume("shared").unwrap().contains("external"));
         assert_eq!(compose.volume_name("abx_test", "data"), "abx_test_data");
         assert_eq!(compose.volume_name("abx_test", "shared"), "other_shared");
     }
 
     #[test]
+    fn a_volume_with_another_name_in_docker_is_another_volume() {
+        let with = |volumes: &str| {
+            let yaml = format!(
+                "services: {{app: {{volumes: [{{type: volume, source: data, target: /d}}]}}}}\nvolumes: {volumes}\n"
+            );
+            Compose::parse(&yaml).unwrap().rendering("s")
+        };
+        let own = with("{data: {}}");
+        assert_eq!(own, with("{data: {name: s_data}}"));
+        for other in ["{data: {name: s_db}}", "{data: {name: other_data}}", "{data: {name: data, external: true}}"] {
+            assert_ne!(own.volumes, with(other).volumes, "{other}");
+        }
+        let secret = |password: &str| {
+            with(&format!(
+                "{{data: {{driver_opts: {{type: cifs, o: 'username=u,password={password}', device: //h/s}}}}}}"
+            ))
+        };
+        let (one, other) = (secret("hunter2"), secret("hunter3"));
+        assert!(one.binds != other.binds && !format!("{one:?}").contains("hunter2"), "{one:?}");
+        let host = with("{data: {driver_opts: {type: none, o: bind, device: /}}}");
+        assert_eq!(host.binds, set(&["volume data with device=/, o=bind, type=none"]));
+    }
+
+    #[test]
     fn an_empty_or_odd_rendering_is_no_panic() {
         for yaml in ["services: {}\n", "services:\n  app: null\n", "services: []\nvolumes: 3\n"] {
             let compose = Compose::parse(yaml).unwrap();
-            assert_eq!(compose.rendering(), Rendering::default(), "{yaml}");
+            assert_eq!(compose.rendering("s"), Rendering::default(), "{yaml}");
         }
         Compose::parse("a: [").unwrap_err();
     }

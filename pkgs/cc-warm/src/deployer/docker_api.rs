@@ -2,7 +2,7 @@
 //! starts forty megabytes; in the time that an app is down, it is asked a lot. What changes anything is left to the
 //! program ([`super::docker_cli`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -153,6 +153,12 @@ impl Api {
     pub fn volumes(&self, stack: &str) -> Result<Vec<VolumeInfo>> {
         let volumes: Volumes = self.list("/volumes", "label", &of_stack(stack))?;
         Ok(volumes.volumes.unwrap_or_default())
+    }
+
+    /// The names of all volumes of this node, whoever they belong to.
+    pub fn volume_names(&self) -> Result<BTreeSet<String>> {
+        let volumes: Volumes = self.read("/volumes", &[])?;
+        Ok(volumes.volumes.into_iter().flatten().map(|volume| volume.name).collect())
     }
 
     /// Ids of all secrets or configs, by name.

@@ -7,6 +7,7 @@ pub mod compose;
 pub mod docker_api;
 pub mod docker_cli;
 pub mod dotenv;
+pub mod outside;
 pub mod process;
 pub mod swarm;
 

@@ -8,7 +8,7 @@
 //! - `Procfile`: one process a line, `name: command`. The command is split into words as a shell does (quotes group),
 //!   then `$VAR` and `${VAR}` are replaced from the app's environment (`$$` is a dollar sign). No shell runs it: `;`,
 //!   `|`, `*` are letters like any other. A first word with a `/` is relative to the recipe, another is looked for in
-//!   `PATH`. Processes run in the foreground, in the recipe's folder, which they cannot write; one that ends, whatever
+//!   `PATH`, which is `/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin` unless `env` says otherwise. Processes run in the foreground, in the recipe's folder, which they cannot write; one that ends, whatever
 //!   its exit status, has died: it is started again, with growing pauses, and the deployment has failed.
 //! - `Volumes`: one volume a line, `name: VARIABLE`. The variable is the path of the volume's data.
 //! - `.env.sample`: `KEY=value` is a default, `KEY=` (with no comment sign before it) must be set in the configuration,
@@ -51,13 +51,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use jiff::SignedDuration;
 use serde_json::Map;
 
 pub use self::prepared::Source;
 
 use self::folder::Folder;
 use self::recipe::{FILE_CAP, Plan, Recipe, Surroundings};
-use self::record::{Deployed, Status};
+use self::record::{Account, Death, Deployed, RanAs, Status};
 use self::volume::Volumes;
 use super::{Convergence, DeployError, Deployer, Deployment, Known, Observed, Release, Rendering, Stopped};
 use crate::config::App;
@@ -92,6 +93,13 @@ pub struct ProcessDeployer<'a> {
     folder: Folder,
     source: Box<dyn Source>,
 }
+
+/// Where an app's programs are looked for: the same whoever runs cc-warm, and for as long as the app runs. What a unit or
+/// a shell has is neither.
+const PATH: &str = "/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin";
+/// A process that was started again and runs has got over its death after so long; who judges a new deployment looks every
+/// few seconds.
+const SETTLED: SignedDuration = SignedDuration::from_mins(1);
 
 impl<'a> ProcessDeployer<'a> {
     /// The deployer of `app`, whose recipe's code comes from `source`.
@@ -133,8 +141,7 @@ impl<'a> ProcessDeployer<'a> {
             ("CC_WARM_APP", self.app.name.as_str()),
             ("CC_WARM_VERSION", &release.version.to_string()),
         ];
-        let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
-        let base = [("PATH", path), ("LANG", "C.UTF-8".to_owned()), ("DOMAIN", self.app.domain.to_string())];
+        let base = [("PATH", PATH.to_owned()), ("LANG", "C.UTF-8".to_owned()), ("DOMAIN", self.app.domain.to_string())];
         let volumes = self.volumes_of_app();
         recipe.plan(&Surroundings {
             env: &release.env,
@@ -142,6 +149,32 @@ impl<'a> ProcessDeployer<'a> {
             base: base.map(|(key, value)| (key.to_owned(), value)).into(),
             volume: &|name| volumes.data(&volumes.full_name(name)),
         })
+    }
+
+    /// As whom the app runs: as configured, unless its data belongs to whom it ran as until now. An app that cannot run
+    /// on its own data could neither be updated nor come back.
+    fn account(&self, recipe: &Recipe) -> Result<Option<Account>> {
+        let configured = account::of(self.dirs.root(), &self.app.name, self.user)?;
+        let Some(old) = RanAs::read(&self.folder)? else { return Ok(configured) };
+        let volumes = self.volumes_of_app();
+        let is_old = |name: &String| volumes.owner(&volumes.full_name(name)) == Some(old.uid);
+        if configured.is_none_or(|new| new.uid == old.uid) || !recipe.volumes.keys().any(is_old) {
+            return Ok(configured);
+        }
+        tracing::warn!(
+            app = %self.app.name,
+            "it still runs as user {}, to whom its data belongs, and not as `deployer.process.user` says: undeploy it, hand its data over with `chown -R`, then resume it",
+            old.uid
+        );
+        Ok(Some(old))
+    }
+
+    /// Fails if the app could not be started for a reason that has nothing to do with the release.
+    fn must_be_startable(&self, recipe: &Recipe) -> Result<()> {
+        let account = self.account(recipe)?;
+        launch::must_be_reachable(self.dirs.root(), account)?;
+        let volumes = self.volumes_of_app();
+        recipe.volumes.keys().try_for_each(|name| volumes.must_belong(&volumes.full_name(name), account))
     }
 
     fn deploy_prepared(&self, release: &Release, lock: &AppLock) -> Result<()> {
@@ -154,7 +187,7 @@ impl<'a> ProcessDeployer<'a> {
         let generation = random::id()?;
         let plan = self.plan(&recipe, &release, &generation)?;
         stop::stop(&self.folder, Deadline::after(std::time::Duration::from_mins(5)))?;
-        let account = account::of(self.dirs.root(), &self.app.name, self.user)?;
+        let account = self.account(&recipe)?;
         let volumes = self.volumes_of_app();
         let mut writable = vec![self.folder.scratch()];
         for name in recipe.volumes.keys() {
@@ -163,6 +196,9 @@ impl<'a> ProcessDeployer<'a> {
             writable.push(volumes.data(&full_name));
         }
         launch::fresh_scratch(&self.folder, account)?;
+        if let Some(account) = account {
+            RanAs::write(&self.folder, account)?;
+        }
         log::begin(&self.folder)?;
         let deployed = Deployed {
             format: Deployed::format(),
@@ -206,7 +242,11 @@ impl<'a> ProcessDeployer<'a> {
         if !status.supervisor.runs() {
             return Ok(Convergence::Down);
         }
-        if let Some(death) = status.last_death {
+        let all_run = !status.processes.is_empty() && status.processes.iter().all(|process| process.running);
+        let settled = |death: &Death| self.clock.now().duration_since(death.at) > SETTLED;
+        if let Some(death) = status.last_death
+            && !(all_run && settled(&death))
+        {
             let times = if status.deaths > 1 { format!(", {} deaths in all", status.deaths) } else { String::new() };
             let last = death.last_words.raw().trim().lines().last().unwrap_or_default().to_owned();
             let said = if last.is_empty() { last } else { format!(": {last}") };
@@ -257,8 +297,8 @@ impl Deployer for ProcessDeployer<'_> {
         let prepare = || -> Result<()> {
             fault::point("process.prepare")?;
             // What cannot be started is found out now, and not when the app is down.
-            account::of(self.dirs.root(), &self.app.name, self.user)?;
             let recipe = self.recipe_at(release)?;
+            self.must_be_startable(&recipe)?;
             self.plan(&recipe, release, "none")?;
             prepared::keep(&self.folder, &self.app_dirs, self.source.as_ref(), release)
         };
@@ -307,7 +347,8 @@ impl Deployer for ProcessDeployer<'_> {
     }
 
     fn create_volume(&self, name: &str, _lock: &AppLock) -> Result<Volume, DeployError> {
-        let create = || self.volumes_of_app().create(name, account::of(self.dirs.root(), &self.app.name, self.user)?);
+        // Whose its data is is what the data says that is about to be put in its place.
+        let create = || self.volumes_of_app().make(name, account::of(self.dirs.root(), &self.app.name, self.user)?);
         create().map_err(DeployError::failed)
     }
 

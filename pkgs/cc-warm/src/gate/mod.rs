@@ -55,6 +55,8 @@ pub struct Evidence {
     pub from: Rendering,
     /// The candidate, rendered with the environment that is configured now.
     pub to: Rendering,
+    /// Why one of the two is missing: then nothing is known of their differences.
+    pub not_rendered: Vec<Reason>,
     /// Why its data cannot be snapshotted here.
     pub unsuitable: Vec<String>,
 }
@@ -321,7 +323,10 @@ fn reasons(input: &Input<'_>, current: &Identity, candidate: &Candidate, evidenc
         }
     }
     all.extend(note_reasons(&evidence.notes, &input.update.markers)?);
-    all.extend(differences::between(&evidence.from, &evidence.to, &input.env.0));
+    if evidence.not_rendered.is_empty() {
+        all.extend(differences::between(&evidence.from, &evidence.to, &input.env.0));
+    }
+    all.extend(evidence.not_rendered.iter().cloned());
     all.extend(evidence.unsuitable.iter().map(|why| Reason::Unsuitable { why: why.clone() }));
     Ok(all)
 }

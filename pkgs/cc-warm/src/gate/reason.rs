@@ -131,6 +131,20 @@ pub enum Reason {
         /// Which.
         name: Untrusted,
     },
+    /// It cannot be told what the target would be here, so it could not be deployed either.
+    NotRendered {
+        /// The target.
+        version: Version,
+        /// Why.
+        why: String,
+    },
+    /// It cannot be told what runs, so there is nothing to compare the target with.
+    NothingToCompare {
+        /// What runs.
+        version: Version,
+        /// Why.
+        why: String,
+    },
     /// Its data cannot be snapshotted here.
     Unsuitable {
         /// Why.
@@ -151,6 +165,7 @@ impl Reason {
                 | Self::PinNotPublished { .. }
                 | Self::MissingSecret { .. }
                 | Self::RequiredEnv { .. }
+                | Self::NotRendered { .. }
                 | Self::Unsuitable { .. }
         )
     }
@@ -205,6 +220,13 @@ impl Reason {
             Self::BecomesExternal { name } => format!("`{}` would have to be made by somebody else", name.terminal()),
             Self::RequiredEnv { key } => format!("`{}` is newly required and not set", key.terminal()),
             Self::Gains { what, name } => format!("it would gain a {what}: {}", name.terminal()),
+            Self::NotRendered { version, why } => {
+                format!("{version} cannot be rendered: {}", Untrusted::new(why).terminal())
+            }
+            Self::NothingToCompare { version, why } => format!(
+                "it cannot be compared with {version}, which runs and cannot be rendered: {}",
+                Untrusted::new(why).terminal()
+            ),
             Self::Unsuitable { why } => format!("its data cannot be snapshotted: {}", Untrusted::new(why).terminal()),
         }
     }

@@ -26,6 +26,8 @@ pub(super) struct World {
     pub(super) approved: Vec<Approved>,
     pub(super) update: Update,
     pub(super) notes: Vec<(&'static str, Result<&'static str, &'static str>)>,
+    /// Versions that cannot be rendered.
+    pub(super) broken: Vec<&'static str>,
     pub(super) from: Rendering,
     pub(super) to: Rendering,
     pub(super) now: Timestamp,
@@ -54,6 +56,7 @@ impl World {
                 keep_previous: Span::default(),
             },
             notes: Vec::new(),
+            broken: Vec::new(),
             from: Rendering::default(),
             to: Rendering::default(),
             now: "2026-01-10T00:00:00Z".parse().unwrap(),
@@ -88,7 +91,13 @@ impl World {
                 text: text.map(Untrusted::new).map_err(ToOwned::to_owned),
             };
             let notes = self.notes.iter().filter(|(version, _)| on_the_way(version)).map(note).collect();
-            Ok(Evidence { notes, from: self.from.clone(), to: self.to.clone(), unsuitable: Vec::new() })
+            let (from, to) = (self.from.clone(), self.to.clone());
+            let broken = |version: &&&str| **version == candidate.version.to_string();
+            let not_rendered = self.broken.iter().filter(broken).map(|_| Reason::NotRendered {
+                version: candidate.version.clone(),
+                why: "there is no file `compose.smtp.yml`".to_owned(),
+            });
+            Ok(Evidence { notes, from, to, not_rendered: not_rendered.collect(), unsuitable: Vec::new() })
         })
         .unwrap()
     }
@@ -391,4 +400,18 @@ fn a_reason_cannot_reach_the_terminal_raw() {
     for sentence in reasons.iter().map(Reason::sentence) {
         assert!(!sentence.chars().any(|c| c.is_control() || c == '\u{202e}'), "{sentence:?}");
     }
+}
+
+#[test]
+fn a_version_that_cannot_be_rendered_holds_and_hides_neither_lower_ones_nor_the_environment() {
+    let broken = World::publishing(&[RUNS, "1.3.0+5", "1.4.0+5"]).with(|world| world.broken = vec!["1.4.0+5"]);
+    assert_eq!(broken.says(), "hold 1.4.0+5: not-rendered");
+    let (version, at) = ("1.4.0+5".parse().unwrap(), broken.now);
+    let mut approved = World { approved: vec![Approved { version, commit: commit("1.4.0+5"), at }], ..broken };
+    assert_eq!(approved.says(), "hold 1.4.0+5: not-rendered");
+    approved.update.to = Target::LatestCompatible;
+    assert_eq!(approved.says(), "apply 1.3.0+5");
+    approved.update.to = Target::Latest;
+    approved.env.0.insert("A".to_owned(), "1".to_owned());
+    assert_eq!(approved.says(), format!("apply {RUNS}"));
 }

@@ -10,6 +10,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Statx, StatxAttributes, StatxFlags, openat2, seek,
@@ -24,6 +26,11 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV)
     .union(ResolveFlags::NO_SYMLINKS);
+
+/// How often in a tree one waits for somebody to give a lease up, and for how long. The kernel gives them 45 s for each
+/// file, which the owner of many could make hours.
+const WAITS: u32 = 200;
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// Bytes of a path that one system call takes.
 const PATH_CAP: usize = 4000;
@@ -98,6 +105,12 @@ impl Stat {
     #[must_use]
     pub fn links(&self) -> u32 {
         self.0.stx_nlink
+    }
+
+    /// Bytes of content, holes left out.
+    #[must_use]
+    pub fn occupied(&self) -> u64 {
+        self.allocated().min(self.size())
     }
 
     /// When its content changed.
@@ -214,6 +227,7 @@ pub struct Root {
     dir: Dir,
     stat: Stat,
     path: PathBuf,
+    waits: AtomicU32,
 }
 
 impl Root {
@@ -222,7 +236,7 @@ impl Root {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let dir = Dir(rustix::fs::open(path, flags, Mode::empty())?);
         let stat = Stat::of(&dir)?;
-        let root = Self { dir, stat, path: path.to_owned() };
+        let root = Self { dir, stat, path: path.to_owned(), waits: AtomicU32::new(WAITS) };
         // Asked once, so that no tree is half done when it turns out that the kernel lacks it.
         root.openat2(&root.dir, b".", OFlags::PATH)?;
         Ok(root)
@@ -334,17 +348,26 @@ impl Root {
         }
     }
 
-    #[expect(clippy::unused_self, reason = "reads as one family")]
     fn openat2(&self, dir: &Dir, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let flags = if flags.contains(OFlags::PATH) { flags.difference(OFlags::NONBLOCK) } else { flags };
         loop {
             match openat2(dir, path, flags, Mode::empty(), RESOLVE) {
-                // The kernel could not rule out that a rename elsewhere let the path escape; nothing is wrong with it.
-                Err(Errno::AGAIN) => {}
+                // Somebody has a lease of it, which this breaks. (Or the kernel could not rule out that a rename elsewhere
+                // let the path escape.)
+                Err(Errno::AGAIN) if self.waits() => {}
                 other => return other.map_err(|e| explain(e, path)),
             }
         }
+    }
+
+    /// Waits a moment; `false` if that was done for as long as a whole tree may take.
+    fn waits(&self) -> bool {
+        let is_left = self.waits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        if is_left {
+            std::thread::sleep(MOMENT);
+        }
+        is_left
     }
 
     fn checked_dir(&self, fd: OwnedFd, name: &[u8]) -> io::Result<(Dir, Stat)> {

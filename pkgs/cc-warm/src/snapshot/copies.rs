@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::Map;
 
 use super::catalog::Catalog;
+use super::changed::Changed;
 use super::exchange::{self, Exchange};
 use super::flush::{Flush, sync_file_systems};
 use super::garbage::STAGING;
@@ -23,7 +24,7 @@ use super::report::Reporter;
 use super::restore::{self, Restore};
 use super::store::{Store, helper};
 use super::synced;
-use super::take::{self, Changed, Take};
+use super::take::{self, Take};
 use super::verify::{self, Check};
 use crate::sys::signals::Interrupt;
 use crate::sys::{durable, fault, procfs, random};
@@ -214,6 +215,7 @@ impl Store {
                 source: Some(&volume.data()),
                 flush: Some(flush),
                 flags: copy.lessened == 0,
+                live: false,
                 record: None,
             };
             verify::verify(&check, &told, work.interrupt).map_err(|error| explain(error, volume))?;
@@ -338,6 +340,7 @@ impl Store {
             source: None,
             flush: Some(&flush),
             flags: copy.lessened == 0 && restored.lessened == 0,
+            live: true,
             record: recordable.is_ok().then_some(&record),
         };
         verify::verify(&check, &(), interrupt).with_context(problem)?;

@@ -10,6 +10,7 @@ use anyhow::Result;
 use rustix::fs::{SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, pread, pwrite};
 
+use super::beneath::Stat;
 use super::content::{self, BLOCK, SPAN};
 use super::crew::{Assist, Crew};
 use super::meter::Meter;
@@ -79,10 +80,24 @@ pub(super) fn reflink(from: impl AsFd, to: impl AsFd, means: &Means) -> io::Resu
 pub(super) struct Order {
     /// Its length.
     pub(super) size: u64,
-    /// Whether it may have holes.
-    pub(super) sparse: bool,
+    /// What of that is there: if it is less, there may be holes.
+    pub(super) occupied: u64,
     /// Whether its digest is taken.
     pub(super) digest: bool,
+}
+
+impl Order {
+    /// Of a file that is `stat`.
+    #[must_use]
+    pub(super) fn of(stat: &Stat, digest: bool) -> Self {
+        Self { size: stat.size(), occupied: stat.occupied(), digest }
+    }
+
+    /// Whether it may have holes.
+    #[must_use]
+    pub(super) fn sparse(self) -> bool {
+        self.occupied < self.size
+    }
 }
 
 /// Copies the `order.size` bytes of `from` into `to`, which is empty.
@@ -99,7 +114,7 @@ pub(super) fn copy(
         return Ok(Outcome { reflinked: false, written: 0, digest: order.digest.then(|| content::file(0, &[])) });
     }
     if reflink(from, to, means)? {
-        meter.add_bytes(order.size);
+        meter.add_bytes(order.occupied);
         return Ok(Outcome { reflinked: true, written: 0, digest: None });
     }
     if is_short_file(order) {
@@ -108,7 +123,7 @@ pub(super) fn copy(
     let to = Some(Arc::clone(to));
     let (digest, written) = work(from, to.clone(), order, means, crew, buffer, meter)?;
     if let Some(to) = to
-        && order.sparse
+        && order.sparse()
     {
         // A hole at the end has nothing that would make the file long enough.
         ftruncate(&*to, order.size)?;
@@ -118,7 +133,7 @@ pub(super) fn copy(
 
 /// Most files are, and what makes long ones fast only costs them time.
 fn is_short_file(order: Order) -> bool {
-    order.size <= BLOCK as u64 && !order.sparse
+    order.size <= BLOCK as u64 && !order.sparse()
 }
 
 fn short_file(
@@ -141,19 +156,18 @@ fn short_file(
     Ok(Outcome { reflinked: false, written: order.size, digest })
 }
 
-/// The digest of the `size` bytes of `from`.
+/// The digest of `from`, which is `stat`.
 pub(super) fn digest(
     from: &Arc<OwnedFd>,
-    size: u64,
-    sparse: bool,
+    stat: &Stat,
     crew: &Crew<'_>,
     buffer: &mut Vec<u8>,
     meter: &Arc<Meter>,
 ) -> Result<[u8; 32]> {
-    if size == 0 {
+    let order = Order::of(stat, true);
+    if order.size == 0 {
         return Ok(content::file(0, &[]));
     }
-    let order = Order { size, sparse, digest: true };
     let (digest, _) = work(from, None, order, &Arc::new(Means::new(false)), crew, buffer, meter)?;
     Ok(digest.unwrap_or_default())
 }
@@ -284,7 +298,7 @@ impl File {
         if offset >= self.order.size {
             return Ok(None);
         }
-        if !self.order.sparse {
+        if !self.order.sparse() {
             return Ok(Some(offset));
         }
         match seek(&*self.from, SeekFrom::Data(offset)) {
@@ -295,7 +309,7 @@ impl File {
     }
 
     fn hole_from(&self, offset: u64, end: u64) -> io::Result<u64> {
-        if !self.order.sparse {
+        if !self.order.sparse() {
             return Ok(end);
         }
         match seek(&*self.from, SeekFrom::Hole(offset)) {
@@ -321,10 +335,11 @@ impl File {
             self.meter.check()?;
             read_all(&self.from, &mut buffer[..length], window)?;
             span.add(usize::try_from((window - start) / BLOCK as u64)?, &buffer[..length]);
-            if let Some(to) = to {
-                self.write_data(to, &buffer[..length], window.max(at), window, stop)?;
-            }
-            self.meter.add_bytes(stop - window.max(at));
+            let from = window.max(at);
+            self.meter.add_bytes(match to {
+                Some(to) => self.write_data(to, &buffer[..length], from, window, stop)?,
+                None => stop - from,
+            });
             at = stop;
         }
         if let Some(digest) = span.finish() {
@@ -334,16 +349,17 @@ impl File {
         Ok(())
     }
 
-    /// Writes what is data between `from` and `stop` of `window`, which begins at `begin`.
-    fn write_data(&self, to: BorrowedFd<'_>, window: &[u8], from: u64, begin: u64, stop: u64) -> Result<()> {
-        let mut at = from;
+    /// Writes what is data between `from` and `stop` of `window`, which begins at `begin`: how much that is.
+    fn write_data(&self, to: BorrowedFd<'_>, window: &[u8], from: u64, begin: u64, stop: u64) -> Result<u64> {
+        let (mut at, mut count) = (from, 0);
         while let Some(data) = self.data_from(at)?.filter(|&data| data < stop) {
             let hole = self.hole_from(data, stop)?;
             write_all(to, &window[usize::try_from(data - begin)?..usize::try_from(hole - begin)?], data)?;
-            self.written.fetch_add(hole - data, Ordering::Relaxed);
+            count += hole - data;
             at = hole;
         }
-        Ok(())
+        self.written.fetch_add(count, Ordering::Relaxed);
+        Ok(count)
     }
 
     /// Copies what is data between `start` and `end`, undigested.

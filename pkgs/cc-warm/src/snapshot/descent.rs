@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::beneath::{Dir, Root, Shown, Stat};
+use super::changed::Exchanged;
 
 /// How many of the deepest folders stay open, and at most how many checkpoints above them.
 const OPEN: usize = 32;
@@ -43,7 +44,7 @@ impl<'r> Descent<'r> {
         let rest = self.levels[nearest.map_or(0, |at| at + 1)..].iter().map(|level| &*level.name);
         let (dir, stat) = self.root.open_far(from, rest)?;
         if stat.inode() != inode {
-            return Err(io::Error::other("a folder was exchanged for another one meanwhile"));
+            return Err(io::Error::other(Exchanged));
         }
         let dir = Arc::new(dir);
         if let Some(level) = self.levels.last_mut() {

@@ -8,6 +8,8 @@ use std::process::Command;
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use rustix::mount::{UnmountFlags, unmount};
 
+use super::catalog::Catalog;
+use super::predecessor::Predecessor;
 use super::record::Volume;
 use super::scrub::{Scrub, complete, scrub};
 use super::store::Store;
@@ -78,6 +80,29 @@ fn reflinks(kind: &str, test: &str) {
     // What shares its extents is written to apart.
     fs::write(place.source().join("large"), "changed").unwrap();
     assert_eq!(fs::metadata(place.path("copy/large")).unwrap().size(), 40 << 20);
+}
+
+fn of_sparse_files(kind: &str, test: &str) {
+    let Some(mounted) = Mounted::new(kind, &[], test) else { return };
+    let place = Place::at(&mounted.path());
+    // Lengths that would be too many to be added up.
+    for n in 0..3 {
+        let path = place.file(&format!("{n}"), vec![1; 1 << 16]);
+        File::options().write(true).open(path).unwrap().set_len(i64::MAX.unsigned_abs() - (1 << 16)).unwrap();
+    }
+    let copied = place.take_as("copy", |order| order.digest = false).unwrap();
+    assert_eq!(copied.reflinked, 3);
+    assert!(copied.bytes < 1 << 20, "{copied:?}");
+}
+
+#[test]
+fn of_reflinked_files_only_what_is_there_counts_on_btrfs() {
+    of_sparse_files("btrfs", "of_reflinked_files_only_what_is_there_counts_on_btrfs");
+}
+
+#[test]
+fn of_reflinked_files_only_what_is_there_counts_on_xfs() {
+    of_sparse_files("xfs", "of_reflinked_files_only_what_is_there_counts_on_xfs");
 }
 
 #[test]
@@ -170,29 +195,137 @@ fn keeps_nocow_and_compression_on_btrfs() {
     }
 }
 
+fn project_of(path: &Path) -> u32 {
+    get_fs_xattr(File::open(path).unwrap()).unwrap().project
+}
+
+fn set_project(path: &Path, project: u32) {
+    let file = File::open(path).unwrap();
+    let mut value = get_fs_xattr(&file).unwrap();
+    value.project = project;
+    set_fs_xattr(&file, value).unwrap();
+}
+
 #[test]
-fn keeps_project_ids_on_xfs() {
-    let Some(mounted) = Mounted::new("xfs", &[], "keeps_project_ids_on_xfs") else { return };
-    let place = Place::at(&mounted.path());
-    let set = |path: &Path, project: u32| {
-        let file = File::open(path).unwrap();
-        let mut value = get_fs_xattr(&file).unwrap();
-        value.project = project;
-        set_fs_xattr(&file, value).unwrap();
+fn project_ids_come_back_on_xfs_and_no_copy_is_charged_to_them() {
+    let Some(mounted) = Mounted::new("xfs", &[], "project_ids_come_back_on_xfs_and_no_copy_is_charged_to_them") else {
+        return;
     };
-    set(&place.file("a", "a"), 7);
+    let place = Place::at(&mounted.path());
+    set_project(&place.file("a", "a"), 7);
     fs::create_dir(place.source().join("d")).unwrap();
-    set(&place.source().join("d"), 9);
+    set_project(&place.source().join("d"), 9);
     flag(&place.source().join("d"), IFlags::PROJECT_INHERIT);
     place.file("d/b", "b");
+    std::thread::sleep(4 * super::moment::granularity());
+    place.take_as("staged", |order| order.running = true).unwrap();
     place.take("copy");
     place.restore_as("copy", "new", |_| {}).unwrap();
-    for tree in ["copy", "new"] {
+    let inherits = |path: PathBuf| ioctl_getflags(File::open(path).unwrap()).unwrap().contains(IFlags::PROJECT_INHERIT);
+    for (tree, live) in [("staged", false), ("copy", false), ("new", true)] {
         for (name, project) in [("a", 7), ("d", 9), ("d/b", 9), ("", 0)] {
-            let found = get_fs_xattr(File::open(place.path(tree).join(name)).unwrap()).unwrap();
-            assert_eq!(found.project, project, "{tree}/{name}");
+            assert_eq!(project_of(&place.path(tree).join(name)), if live { project } else { 0 }, "{tree}/{name}");
         }
+        assert_eq!(inherits(place.path(tree).join("d")), live);
     }
+    // A copy of an older program has them: it is valid, but the next one is rid of them.
+    for (name, project) in [("a", 7), ("d", 9)] {
+        set_project(&place.path("copy").join(name), project);
+    }
+    flag(&place.path("copy/d"), IFlags::PROJECT_INHERIT);
+    place.verify("copy").unwrap();
+    let (tree, catalog) = (place.path("copy"), place.catalog("copy"));
+    let next = place.take_from("next", Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+    place.verify("next").unwrap();
+    assert_eq!((next.taken_over, project_of(&place.path("next/a"))), (1, 0));
+}
+
+#[test]
+fn where_a_project_forbids_a_second_name_a_file_is_copied() {
+    let Some(mounted) = Mounted::new("xfs", &[], "where_a_project_forbids_a_second_name_a_file_is_copied") else {
+        return;
+    };
+    let place = Place::at(&mounted.path());
+    place.file("a", "a");
+    place.file("d/b", "b");
+    std::thread::sleep(4 * super::moment::granularity());
+    place.take("one");
+    // The operator gives the state folder a project.
+    set_project(&mounted.path(), 9);
+    flag(&mounted.path(), IFlags::PROJECT_INHERIT);
+    let (tree, catalog) = (place.path("one"), place.catalog("one"));
+    let take = |name: &str, tree: &Path, catalog: &Catalog| {
+        let copied = place.take_from(name, Predecessor { tree, catalog, shutdown: None }).unwrap();
+        place.verify(name).unwrap();
+        place.assert_same("source", name);
+        copied.taken_over
+    };
+    assert_eq!(take("two", &tree, &catalog), 0);
+    assert_eq!(project_of(&place.path("two/d/b")), 9, "it is the operator's word");
+    assert_eq!(take("three", &place.path("two"), &place.catalog("two")), 2);
+}
+
+/// Waits for the beginning of a second.
+fn second() {
+    while std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_millis() > 100 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn where_times_are_whole_seconds_what_was_written_in_the_second_of_its_copy_is_copied_again() {
+    let test = "where_times_are_whole_seconds_what_was_written_in_the_second_of_its_copy_is_copied_again";
+    let Some(mounted) = Mounted::new("ext4", &["-I", "128"], test) else { return };
+    let place = Place::at(&mounted.path());
+    let state = place.file("state", "");
+    let record = || {
+        let meta = fs::metadata(&state).unwrap();
+        (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
+    };
+    for attempt in 0..20 {
+        let (one, two) = (format!("one{attempt}"), format!("two{attempt}"));
+        second();
+        fs::write(&state, "stopped").unwrap();
+        std::thread::sleep(4 * super::moment::granularity());
+        let before = record();
+        place.take_as(&one, |_| {}).unwrap();
+        fs::write(&state, "running").unwrap();
+        if record() != before {
+            // The second was over.
+            continue;
+        }
+        assert_eq!(fs::read(place.path(&one).join("state")).unwrap(), b"stopped", "the record says nothing of it");
+        let (tree, catalog) = (place.path(&one), place.catalog(&one));
+        place.take_from(&two, Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+        assert_eq!(fs::read(place.path(&two).join("state")).unwrap(), b"running");
+        return;
+    }
+    panic!("no copy was made within a second");
+}
+
+#[test]
+fn an_encrypted_folder_in_a_volume_is_named_and_nothing_is_counted() {
+    let test = "an_encrypted_folder_in_a_volume_is_named_and_nothing_is_counted";
+    let Some(mounted) = Mounted::new("ext4", &["-O", "encrypt"], test) else { return };
+    let root = mounted.path();
+    let store = Store::new(&Dirs::new(root.join("state")), &"login".parse().unwrap());
+    let volume = Volume { name: "v".to_owned(), dir: root.join("v") };
+    let secret = volume.data().join("secret");
+    fs::create_dir_all(&secret).unwrap();
+    let count = || store.preflight(std::slice::from_ref(&volume), 0, None);
+    count().unwrap();
+    // FS_IOC_SET_ENCRYPTION_POLICY, version 1: the folder is encrypted, whether the key is there or not.
+    let script =
+        "import fcntl, os, sys; fcntl.ioctl(os.open(sys.argv[1], 0), 0x800c6613, bytes([0, 1, 4, 0]) + b'key-of-8')";
+    let made = Command::new("python3").args(["-c", script]).arg(&secret).output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        return eprintln!("skipped, nothing can be encrypted here: {test}");
+    }
+    let error = count().unwrap_err();
+    assert!(error.is::<super::Unsuitable>(), "{error:#}");
+    assert!(format!("{error:#}").contains("v/_data`: `secret` in it is encrypted"), "{error:#}");
+    // What stands is no live data.
+    super::measure::tree(&volume.data()).unwrap();
 }
 
 #[test]

@@ -17,8 +17,10 @@ const CASEFOLD: u32 = 0x4000_0000;
 const GUARDS: u32 = IFlags::IMMUTABLE.union(IFlags::APPEND).bits();
 
 /// Those that must be there before the data (or the entries) are.
-const EARLY: u32 =
-    IFlags::NOCOW.union(IFlags::COMPRESSED).union(IFlags::PROJECT_INHERIT).bits() | NO_COMPRESSION | DAX | CASEFOLD;
+const EARLY: u32 = IFlags::NOCOW.union(IFlags::COMPRESSED).bits() | INHERIT | NO_COMPRESSION | DAX | CASEFOLD;
+
+/// Says that what is made in a folder belongs to the folder's project.
+const INHERIT: u32 = IFlags::PROJECT_INHERIT.bits();
 
 /// Those that are kept; the others say how a file system stores something.
 const KEPT: u32 = GUARDS
@@ -73,9 +75,16 @@ pub fn read(fd: impl AsFd, ability: &Ability) -> io::Result<(u32, u32)> {
     Ok(found)
 }
 
-/// Gives what is open as `fd`, empty still, the project and those of `flags` that must be there before its content.
-/// `false` if the file system cannot have some of it.
-pub fn apply_early(fd: impl AsFd, flags: u32, project: u32, ability: &Ability) -> io::Result<bool> {
+/// Flags `flags` without the one that concerns projects.
+#[must_use]
+pub fn without_project(flags: u32) -> u32 {
+    flags & !INHERIT
+}
+
+/// Gives what is open as `fd`, empty still, the project and those of `flags` that must be there before its content. `None`:
+/// it stays in the project of the folder that it was made in. `false` if the file system cannot have some of it.
+pub fn apply_early(fd: impl AsFd, flags: u32, project: Option<u32>, ability: &Ability) -> io::Result<bool> {
+    let Some(project) = project else { return set(fd, without_project(EARLY), flags, ability) };
     let mut all = set(&fd, EARLY, flags, ability)?;
     if ability.projects.load(Ordering::Relaxed) {
         match get_fs_xattr(&fd) {

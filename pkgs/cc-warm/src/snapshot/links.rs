@@ -62,6 +62,16 @@ impl Drop for Node {
     }
 }
 
+/// Names that a file may have on each file system that is taken over from: the least of their limits, ext2's. On ext4 it is
+/// 65,000, on btrfs 65,535.
+const MOST: u32 = 32_000;
+
+/// Whether a file that has `old` names may get `new` more, all of them: where the last of them did not fit, the first
+/// would be there already, and the file be two.
+pub(super) fn fit(old: u32, new: u32) -> bool {
+    old.saturating_add(new) <= MOST
+}
+
 struct First {
     node: Arc<Node>,
     name: Box<[u8]>,

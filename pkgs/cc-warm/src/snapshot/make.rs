@@ -19,7 +19,7 @@ use super::beneath::{Dir, Root, Stat, Time};
 use super::crew::{Crew, Tools};
 use super::data::{self, Means, Order};
 use super::entry::Entry;
-use super::links::{Linked, Links, Node};
+use super::links::{self, Linked, Links, Node};
 use super::meter::Meter;
 use super::predecessor::Takeover;
 use super::tree::Copied;
@@ -149,6 +149,9 @@ pub(super) struct Maker {
     /// How far it is.
     pub(super) meter: Arc<Meter>,
     means: Arc<Means>,
+    /// Whether what is made becomes live data. Only that gets the projects that were recorded: a copy that had them would
+    /// be charged to the app's quota.
+    pub(super) live: bool,
     /// What the source's file system has.
     pub(super) source_flags: flags::Ability,
     /// What the target's file system has.
@@ -161,7 +164,7 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    /// From `source` to `target`, which is open and empty.
+    /// From `source` to `target`, which is open and empty. A copy, unless `live` is set.
     pub(super) fn new(source: Root, target: Root, reflink: bool, meter: Arc<Meter>) -> Result<Self> {
         Ok(Self {
             source,
@@ -169,6 +172,7 @@ impl Maker {
             counts: Counts::default(),
             meter,
             means: Arc::new(Means::new(reflink)),
+            live: false,
             source_flags: flags::Ability::default(),
             target_flags: flags::Ability::default(),
             links: Links::default(),
@@ -182,6 +186,10 @@ impl Maker {
         if !whole {
             count(&self.counts.lessened);
         }
+    }
+
+    fn apply_early(&self, to: impl AsFd, entry: &Entry) -> io::Result<bool> {
+        flags::apply_early(to, entry.flags, self.live.then_some(entry.project), &self.target_flags)
     }
 
     fn is_ours(&self, entry: &Entry) -> bool {
@@ -219,17 +227,17 @@ impl Maker {
         (kit, crew): (&mut Kit, Crew<'_>),
     ) -> Result<Option<[u8; 32]>> {
         if folder.inherits || entry.flags != 0 || entry.project != 0 {
-            self.lessen(flags::apply_early(&to, entry.flags, entry.project, &self.target_flags)?);
+            self.lessen(self.apply_early(&to, entry)?);
         }
         fault::point("snapshot.copy.data")?;
         let to = Arc::new(to);
-        let order = Order { size: entry.size, sparse: stat.allocated() < entry.size, digest };
+        let order = Order { size: entry.size, ..Order::of(stat, digest) };
         let done = data::copy(from, &to, order, &self.means, &crew, &mut kit.data, &self.meter)?;
         self.counts.written.fetch_add(done.written, Ordering::Relaxed);
         if done.reflinked {
             count(&self.counts.reflinked);
         }
-        if order.sparse {
+        if order.sparse() {
             count(&self.counts.sparse);
         }
         fault::point("snapshot.copy.metadata")?;
@@ -255,8 +263,7 @@ impl Maker {
         stat: &Stat,
         (kit, crew): (&mut Kit, Crew<'_>),
     ) -> Result<[u8; 32]> {
-        let sparse = stat.allocated() < stat.size();
-        data::digest(from, stat.size(), sparse, &crew, &mut kit.data, &self.meter)
+        data::digest(from, stat, &crew, &mut kit.data, &self.meter)
     }
 
     /// Gives `to` the flags that come last, or notes them where more names come.
@@ -322,7 +329,7 @@ impl Maker {
     /// Readies the new, empty folder `to`.
     pub(super) fn begin_folder(&self, entry: &Entry, to: &Dir, inherits: bool) -> Result<()> {
         if inherits || entry.flags != 0 || entry.project != 0 {
-            self.lessen(flags::apply_early(to, entry.flags, entry.project, &self.target_flags)?);
+            self.lessen(self.apply_early(to, entry)?);
         }
         Ok(())
     }
@@ -348,19 +355,28 @@ impl Maker {
         finish().with_context(|| format!("cannot finish the folder `{}`", node.shown(b".")))
     }
 
-    /// Gives the file of `entry` that lies in `dir`, in another tree, a second name in `folder`. `None` where that
-    /// cannot be: it has too many names, it is on another file system, a project forbids it.
-    pub(super) fn link_old(&self, dir: &Dir, folder: &Folder, entry: &Entry) -> Result<Option<Linked<()>>> {
+    /// Gives the file of `entry` that lies in `dir` of another tree, where it is `old`, a second name in `folder`. `None`
+    /// where that cannot be: it has too many names, it is on another file system, a project forbids it.
+    pub(super) fn link_old(
+        &self,
+        (dir, old): (&Dir, &Stat),
+        folder: &Folder,
+        entry: &Entry,
+    ) -> Result<Option<Linked<()>>> {
         let name = &*entry.name;
+        // Asked for the first of a file's names alone, for all of them.
         let link = || {
             fault::point("snapshot.copy.link")?;
+            if !links::fit(old.links(), entry.links) {
+                return Err(Errno::MLINK.into());
+            }
             Ok(linkat(dir, name, &*folder.target, name, AtFlags::empty())?)
         };
         match self.link(folder, entry, link) {
             Ok(linked) => {
                 if matches!(linked, Linked::First(())) {
                     count(&self.counts.taken_over);
-                    self.meter.add_bytes(entry.size);
+                    self.meter.add_bytes(old.occupied());
                 }
                 Ok(Some(linked))
             }

@@ -5,10 +5,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, StatxAttributes};
 use serde::{Deserialize, Serialize};
 
-use super::beneath::{Root, Stat};
+use super::beneath::{Root, Shown, Stat};
 use super::descent::Descent;
 use super::entry::Entry;
 use super::known::Known;
@@ -41,9 +41,23 @@ pub(super) struct Measured {
     pub(super) copied: Totals,
 }
 
-/// Of the tree `path`; what did not change since `known` would be taken over from it. What vanishes while it is looked at
-/// does not count.
-pub(super) fn tree(path: &Path, known: Option<&Known>) -> Result<Measured> {
+/// What of a volume cannot be copied as it is, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsuitable(String);
+
+/// Of the live tree `path`, of which a copy could be taken; what did not change since `known` would be taken over from it.
+pub(super) fn live(path: &Path, known: Option<&Known>) -> Result<Measured> {
+    measure(path, known, true)
+}
+
+/// Of the tree `path`.
+pub(super) fn tree(path: &Path) -> Result<Totals> {
+    Ok(measure(path, None, false)?.holds)
+}
+
+/// What vanishes while it is looked at does not count.
+fn measure(path: &Path, known: Option<&Known>, live: bool) -> Result<Measured> {
     let measure = || -> Result<Measured> {
         let root = Root::open(path)?;
         let kind = file_system(root.dir())?;
@@ -53,16 +67,22 @@ pub(super) fn tree(path: &Path, known: Option<&Known>) -> Result<Measured> {
             (Some(believed), Some(reader)) => Some((believed.rule, Steps::new(&believed.root, reader)?)),
             _ => None,
         };
-        let mut walk = Walk { root: &root, old, measured: Measured::default(), linked: HashSet::new() };
-        walk.count(root.stat(), None);
+        let mut walk = Walk { root: &root, live, old, measured: Measured::default(), linked: HashSet::new() };
+        walk.count(root.stat(), b".", None)?;
         walk.run()?;
         Ok(walk.measured)
     };
-    measure().with_context(|| format!("cannot measure `{}`", path.display()))
+    let crosses = |error: &anyhow::Error| -> Option<Unsuitable> {
+        let error = error.downcast_ref::<std::io::Error>().filter(|e| e.kind() == ErrorKind::CrossesDevices)?;
+        Some(Unsuitable(error.to_string()))
+    };
+    let measured = measure().map_err(|error| crosses(&error).map_or(error, Into::into));
+    measured.with_context(|| format!("cannot measure `{}`", path.display()))
 }
 
 struct Walk<'r> {
     root: &'r Root,
+    live: bool,
     old: Option<(Rule, Steps<'r>)>,
     measured: Measured,
     linked: HashSet<u64>,
@@ -87,7 +107,7 @@ impl Walk<'_> {
                 Err(e) if e.kind() == ErrorKind::NotFound => continue,
                 Err(e) => return Err(e.into()),
             };
-            self.count(&stat, None);
+            self.count(&stat, &name, None)?;
             if let Some((_, old)) = &mut self.old {
                 old.enter(&name)?;
             }
@@ -107,7 +127,7 @@ impl Walk<'_> {
                         Some((_, old)) => old.find(name)?.map(|(entry, _)| entry),
                         None => None,
                     };
-                    self.count(&stat, recorded.map(|recorded| (recorded, name)).as_ref());
+                    self.count(&stat, name, recorded.as_ref())?;
                 }
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 Err(e) => return Err(e.into()),
@@ -116,20 +136,35 @@ impl Walk<'_> {
         Ok(listing.folders)
     }
 
-    fn count(&mut self, stat: &Stat, recorded: Option<&(Entry, &[u8])>) {
+    fn count(&mut self, stat: &Stat, name: &[u8], recorded: Option<&Entry>) -> Result<(), Unsuitable> {
+        if let Some(what) = hindrance(stat.attributes()).filter(|_| self.live) {
+            let which = if name == b"." { "it".to_owned() } else { format!("`{}` in it", Shown(name)) };
+            return Err(Unsuitable(format!("{which} {what}")));
+        }
         if stat.links() > 1 && stat.kind() != FileType::Directory && !self.linked.insert(stat.inode()) {
-            return;
+            return Ok(());
         }
         let one = Totals { entries: 1, bytes: stat.allocated() };
         self.measured.holds = self.measured.holds.plus(one);
         let unchanged =
-            |rule: &Rule| recorded.is_some_and(|(recorded, name)| rule.is_unchanged(recorded, &Entry::of(stat, name)));
+            |rule: &Rule| recorded.is_some_and(|recorded| rule.is_unchanged(recorded, &Entry::of(stat, name)));
         let taken_over =
             stat.kind() == FileType::RegularFile && self.old.as_ref().is_some_and(|(rule, _)| unchanged(rule));
         if !taken_over {
             self.measured.copied = self.measured.copied.plus(one);
         }
+        Ok(())
     }
+}
+
+/// Why what has `attributes` cannot be copied as it is; `None`: it can.
+fn hindrance(attributes: StatxAttributes) -> Option<&'static str> {
+    if attributes.contains(StatxAttributes::ENCRYPTED) {
+        return Some("is encrypted by its file system (fscrypt): a copy would lie there in the clear");
+    }
+    attributes
+        .contains(StatxAttributes::VERITY)
+        .then_some("is protected by fs-verity: a copy would have lost that protection")
 }
 
 #[cfg(test)]
@@ -141,20 +176,34 @@ mod tests {
     #[test]
     fn holes_and_further_names_occupy_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let empty = tree(dir.path(), None).unwrap().holds;
+        let empty = tree(dir.path()).unwrap();
         assert_eq!(empty.entries, 1);
         fs::create_dir(dir.path().join("folder")).unwrap();
         fs::write(dir.path().join("folder/file"), vec![1; 100_000]).unwrap();
         fs::hard_link(dir.path().join("folder/file"), dir.path().join("again")).unwrap();
         fs::File::create(dir.path().join("sparse")).unwrap().set_len(1 << 40).unwrap();
-        let full = tree(dir.path(), None).unwrap();
+        let full = live(dir.path(), None).unwrap();
         assert_eq!((full.holds.entries, full.copied), (4, full.holds));
         assert!((100_000..1_000_000).contains(&(full.holds.bytes - empty.bytes)), "{full:?}");
     }
 
     #[test]
+    fn what_a_copy_would_not_keep_hinders_it() {
+        for (attributes, word) in [
+            (StatxAttributes::empty(), None),
+            (StatxAttributes::IMMUTABLE | StatxAttributes::COMPRESSED, None),
+            (StatxAttributes::ENCRYPTED | StatxAttributes::NODUMP, Some("fscrypt")),
+            (StatxAttributes::VERITY, Some("fs-verity")),
+        ] {
+            let found = hindrance(attributes);
+            assert_eq!(found.is_some(), word.is_some());
+            assert!(found.unwrap_or_default().contains(word.unwrap_or_default()), "{found:?}");
+        }
+    }
+
+    #[test]
     fn a_mount_inside_is_an_error_that_names_it() {
-        let error = format!("{:#}", tree(Path::new("/"), None).unwrap_err());
+        let error = format!("{:#}", tree(Path::new("/")).unwrap_err());
         assert!(error.contains("is a mount inside the volume"), "{error}");
     }
 }

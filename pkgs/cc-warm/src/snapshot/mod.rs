@@ -5,6 +5,7 @@ pub mod beneath;
 #[cfg(test)]
 mod beneath_tests;
 pub mod catalog;
+mod changed;
 mod content;
 mod copies;
 mod crew;
@@ -18,6 +19,8 @@ pub mod flags;
 pub mod flush;
 mod garbage;
 mod generations;
+#[cfg(test)]
+mod image_tests;
 mod known;
 mod links;
 mod make;
@@ -51,15 +54,19 @@ mod tree_tests;
 mod trial;
 pub mod verify;
 mod verify_walk;
+#[cfg(test)]
+mod way_back_tests;
 mod xattrs;
 
 pub use self::audit::{Audit, Depth, Finding};
+pub use self::changed::is_passing;
 pub use self::copies::{Order, Spent, Staged, Work};
 pub use self::exchange::{Exchange, ExchangeError, failed_folder};
-pub use self::measure::Totals;
+pub use self::measure::{Totals, Unsuitable};
 pub use self::preflight::{FileSystem, Preflight, VolumeNeed, bytes};
 pub use self::record::{Snapshot, SnapshotId, Tag, Volume, VolumeCopy};
 pub use self::report::Reporter;
 pub use self::space::is_no_space;
 pub use self::store::{Listing, Role, Store, Unreadable};
 pub use self::tidy::{Kept, Rules};
+pub use self::trash::delete as delete_tree;

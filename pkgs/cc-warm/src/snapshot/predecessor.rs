@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::beneath::{Dir, Root};
+use super::beneath::{Dir, Root, Stat};
 use super::catalog::{Catalog, Cursor, Digest, Reader};
 use super::descent::Descent;
 use super::entry::Entry;
 use super::flags;
 use super::moment::{Moment, granularity};
-use super::takeover::{Now, Refusal, Rule};
+use super::takeover::{self, Now, Refusal, Rule};
 
 /// A tree with a catalog, from which what did not change is taken over by hard links.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +70,7 @@ impl Believed {
             shutdown: known.shutdown.cloned(),
             file_system: kind.to_owned(),
             granularity: granularity(),
+            while_running: takeover::while_running(),
         };
         let rule = match Rule::of(reader.header(), &now) {
             Ok(rule) => rule,
@@ -79,14 +80,15 @@ impl Believed {
         Ok((Some((Self { root, rule }, reader)), Takeover::ByRule))
     }
 
-    /// Whether the file that is `recorded`, and lies in `dir` of this tree, may get a second name in a copy of what is
+    /// The file that is `recorded`, and lies in `dir` of this tree, if it may get a second name in a copy of what is
     /// `found`.
     #[must_use]
-    pub fn may_link(&self, dir: &Dir, recorded: &Entry, found: &Entry) -> bool {
+    pub fn may_link(&self, dir: &Dir, recorded: &Entry, found: &Entry) -> Option<Stat> {
         // Flags that guard a file would be taken from one tree, for its deletion, and be gone from the other as well.
-        self.rule.is_unchanged(recorded, found)
-            && !flags::guard(recorded.flags)
-            && self.root.stat_at(dir, &found.name).is_ok_and(|stat| recorded.differs(&stat).is_none())
+        if !self.rule.is_unchanged(recorded, found) || flags::guard(recorded.flags) {
+            return None;
+        }
+        self.root.stat_at(dir, &found.name).ok().filter(|stat| recorded.differs(stat).is_none())
     }
 }
 

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use rustix::fs::statfs;
 use serde::{Deserialize, Serialize};
 
-use super::copies::Staged;
+use super::copies::{Folder, Staged};
 use super::garbage::{TRASH, UNFINISHED};
-use super::measure::Totals;
+use super::measure::{self, Totals};
 use super::record::{Snapshot, Volume};
 use super::store::Store;
 use super::trial::{quotas, reflinks};
@@ -229,12 +229,16 @@ impl Store {
 
     /// What it takes to build the data of `snapshot` beside what is live in `volumes`. Nothing is held in reserve: that is
     /// what it is for. A volume that does not exist is taken to come to where the first one is.
+    ///
+    /// Its trees are measured: a file's blocks are what is needed, and a manifest has the bytes of content.
     pub fn preflight_back(&self, volumes: &[Volume], snapshot: &Snapshot) -> Result<Preflight> {
         let mut needs = Needs::in_store(&self.dir)?;
+        let folder = Folder::of(self.folder(&snapshot.id));
         for copy in &snapshot.volumes {
             let live = volumes.iter().find(|volume| volume.name == copy.name).or(volumes.first());
             if let Some(live) = live {
-                needs.add(&copy.name, &live.dir, copy.totals(), Totals::default())?;
+                let holds = measure::tree(&folder.tree(&copy.name))?;
+                needs.add(&copy.name, &live.dir, holds, Totals::default())?;
             }
         }
         needs.preflight(0)
@@ -246,7 +250,7 @@ impl Store {
             Some(staged) => self.of_staged(staged, &volume.name),
             None => self.base().and_then(|base| self.known(&base, &volume.name)),
         };
-        let found = super::measure::tree(&volume.data(), known.as_ref())?;
+        let found = measure::live(&volume.data(), known.as_ref())?;
         Ok((found.holds, found.copied))
     }
 }

@@ -20,7 +20,7 @@ use super::meter::{Meter, Progress};
 use super::moment::Moment;
 use super::predecessor::{Believed, Predecessor, Steps};
 use super::tree::{Copied, file_system, make_top, threads};
-use super::xattrs;
+use super::xattrs::{self, Way};
 use crate::sys::signals::Interrupt;
 
 /// Entries of one job.
@@ -79,7 +79,8 @@ pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interru
     let (live, takeover) = Believed::open(order.live, &Moment::now()?, &file_system(target.dir())?)?;
     let (live, live_reader) = live.unzip();
     let meter = Arc::new(Meter::new(interrupt, None));
-    let maker = Maker::new(source, target, order.reflink, Arc::clone(&meter))?;
+    let mut maker = Maker::new(source, target, order.reflink, Arc::clone(&meter))?;
+    maker.live = true;
     let shared = Shared { maker, live, digest: order.digest };
     let mut buffers = xattrs::Buffers::default();
     let pace = Pace::of(order.flush);
@@ -191,7 +192,9 @@ impl Shared {
                 Linked::Again => return Ok(None),
             }
         }
-        Ok((entry.xattrs != recorded).then(|| "has other extended attributes than were recorded".to_owned()))
+        let same =
+            entry.xattrs == recorded || xattrs::are(&Way::to(&folder.source, &entry.name), recorded, &mut kit.xattrs)?;
+        Ok((!same).then(|| "has other extended attributes than were recorded".to_owned()))
     }
 
     /// Gives the live file a second name, if the rule says that it is what was recorded.
@@ -203,10 +206,9 @@ impl Shared {
         // The record of the live tree must also be of this entry, whatever else became of either.
         let attributes = |entry: &Entry| (entry.size, entry.mtime, entry.flags, entry.project, entry.xattrs);
         let same = attributes(live) == attributes(entry) && entry.differs(&stat).is_none();
-        if !same || !known.may_link(dir, live, &Entry::of(&stat, &entry.name)) {
-            return Ok(false);
-        }
-        Ok(self.maker.link_old(dir, folder, entry)?.is_some())
+        let old = if same { known.may_link(dir, live, &Entry::of(&stat, &entry.name)) } else { None };
+        let Some(old) = old else { return Ok(false) };
+        Ok(self.maker.link_old((dir, &old), folder, entry)?.is_some())
     }
 }
 

@@ -263,6 +263,41 @@ fn content(
     if stat.size() != entry.size {
         anyhow::bail!("its size is {} and was {}", stat.size(), entry.size);
     }
-    let sparse = stat.allocated() < stat.size();
-    data::digest(&Arc::new(file), stat.size(), sparse, &crew, kit.data(), meter)
+    data::digest(&Arc::new(file), &stat, &crew, kit.data(), meter)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::snapshot::test_tree::Place;
+
+    #[test]
+    fn a_scrub_keeps_to_its_rate_and_ends_at_once_when_interrupted() {
+        let place = Place::new();
+        for n in 0..4 {
+            place.file(&n.to_string(), vec![n; 1 << 19]);
+        }
+        place.take("copy");
+        let (copy, catalog) = (place.path("copy"), place.catalog("copy"));
+        let order = |rate| Scrub { copy: &copy, catalog: &catalog, rate: Some(rate), from: 0 };
+        let begun = Instant::now();
+        let found = scrub(&order(4 << 20), &(), &Interrupt::never()).unwrap();
+        let took = begun.elapsed();
+        assert_eq!((found.checked, found.complete), (4, true));
+        assert!(took >= Duration::from_millis(450), "2 MiB at 4 MiB a second took {took:?}");
+        // An hour at this rate.
+        let interrupt = Interrupt::never();
+        let begun = Instant::now();
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                interrupt.set();
+            });
+            scrub(&order(600), &(), &interrupt).unwrap()
+        });
+        let took = begun.elapsed();
+        assert!(!found.complete && took < Duration::from_secs(10), "{took:?}: {found:?}");
+    }
 }

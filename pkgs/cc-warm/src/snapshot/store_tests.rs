@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use super::audit::Depth;
-use super::copies::{Order, Spent, Work};
+use super::copies::{Folder, Order, Spent, Work};
 use super::moment::{BootId, Moment};
 use super::record::{Snapshot, SnapshotId, Tag, Volume};
 use super::store::{Role, Store};
+use super::test_tree::change_header;
 use super::tidy::Rules;
 use super::{exchange, garbage};
 use crate::config::duration::Span;
@@ -17,14 +18,14 @@ use crate::sys::dirs::Dirs;
 use crate::sys::signals::Interrupt;
 use crate::update::saga::samples;
 
-struct Place {
+pub(super) struct Place {
     dir: tempfile::TempDir,
-    store: Store,
-    volumes: Vec<Volume>,
+    pub(super) store: Store,
+    pub(super) volumes: Vec<Volume>,
 }
 
 impl Place {
-    fn new(volumes: &[&str]) -> Self {
+    pub(super) fn new(volumes: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(&Dirs::new(dir.path().join("state")), &"login".parse().unwrap()).full_every(30);
         let volumes = volumes.iter().map(|name| {
@@ -36,7 +37,7 @@ impl Place {
         Self { store, volumes: volumes.collect(), dir }
     }
 
-    fn take(&self, id: &str) -> Snapshot {
+    pub(super) fn take(&self, id: &str) -> Snapshot {
         let tag = Tag {
             app: "login".parse().unwrap(),
             identity: samples::identity("1.0.0+1"),
@@ -47,7 +48,7 @@ impl Place {
         take(self, id, &tag).unwrap().0
     }
 
-    fn take_and_promote(&self, id: &str, now: Timestamp) {
+    pub(super) fn take_and_promote(&self, id: &str, now: Timestamp) {
         self.take(id);
         self.store.promote(&SnapshotId::new(id), now).unwrap();
     }
@@ -77,7 +78,7 @@ impl Place {
     }
 }
 
-fn work() -> Work<'static> {
+pub(super) fn work() -> Work<'static> {
     static NEVER: std::sync::LazyLock<Interrupt> = std::sync::LazyLock::new(Interrupt::never);
     Work { reporter: &(), interrupt: &NEVER }
 }
@@ -89,7 +90,7 @@ fn take(place: &Place, id: &str, tag: &Tag) -> anyhow::Result<(Snapshot, Spent)>
 
 const CONTENT: Depth = Depth { content: true, rate: None };
 
-fn at(days: i64) -> Timestamp {
+pub(super) fn at(days: i64) -> Timestamp {
     Timestamp::from_second(1_000_000_000 + days * 86400).unwrap()
 }
 
@@ -307,7 +308,7 @@ fn forgetting_an_app_leaves_its_volumes() {
 }
 
 /// Makes every file's record old enough to be believed.
-fn wait_for_the_clock() {
+pub(super) fn wait_for_the_clock() {
     std::thread::sleep(3 * super::moment::granularity());
 }
 
@@ -373,15 +374,8 @@ fn as_of_the_boot_before(place: &Place, id: &str) -> Moment {
     let booted = now.wall - now.since_boot;
     let of =
         |before: i64| Moment { boot: BootId("n".to_owned()), wall: booted - before, since_boot: 1_000_000 - before };
-    let path = place.store.folder(&SnapshotId::new(id)).join("entries/a");
-    let mut bytes = fs::read(&path).unwrap();
-    let mut header: serde_json::Value = serde_json::from_slice(&bytes[..512]).unwrap();
-    header["began"] = serde_json::to_value(of(2000)).unwrap();
-    let mut header = serde_json::to_vec(&header).unwrap();
-    header.resize(511, b' ');
-    header.push(b'\n');
-    bytes.splice(..512, header);
-    fs::write(path, bytes).unwrap();
+    let catalog = Folder::of(place.store.folder(&SnapshotId::new(id))).catalog("a");
+    change_header(&catalog, |header| header["began"] = serde_json::to_value(of(2000)).unwrap());
     of(1000)
 }
 

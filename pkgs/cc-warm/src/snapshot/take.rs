@@ -49,16 +49,6 @@ pub struct Take<'a> {
     pub reflink: bool,
 }
 
-/// Somebody still writes to the tree that was to be copied.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("something still writes to it: `{path}` {what}")]
-pub struct Changed {
-    /// Where, escaped.
-    pub path: String,
-    /// What was seen.
-    pub what: &'static str,
-}
-
 /// Takes it. The copy is neither verified nor durable yet: see [`super::verify`] and [`super::flush::Flush`].
 pub fn take(order: &Take<'_>, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Copied> {
     let source = Root::open(order.source).with_context(|| format!("cannot open `{}`", order.source.display()))?;

@@ -9,14 +9,14 @@ use rustix::io::Errno;
 
 use super::beneath::Dir;
 use super::catalog::Digest;
+use super::changed::{Changed, Other, change};
 use super::crew::{Crew, Part};
-use super::data::{self, LARGE};
+use super::data::LARGE;
 use super::entry::Entry;
 use super::links::{Linked, Node};
 use super::make::{Finish, Folder, Kit, Maker, count};
 use super::names::Names;
 use super::predecessor::Believed;
-use super::take::Changed;
 use super::xattrs::Way;
 use super::{flags, xattrs};
 
@@ -111,7 +111,7 @@ impl Shared {
     /// Passes over what a running app changed under our hands; anything else, and that too where no app should run, is
     /// an error.
     pub(super) fn tolerate(&self, error: anyhow::Error, node: &Node, target: &Dir, name: &[u8]) -> Result<()> {
-        let Some(what) = change(&error) else {
+        let Some(what) = change(&error, self.running) else {
             return Err(error.context(format!("cannot copy `{}`", node.shown(name))));
         };
         if !self.running {
@@ -204,40 +204,28 @@ impl Shared {
         else {
             return Ok(None);
         };
-        if !known.may_link(dir, recorded, found) {
+        let Some(old) = known.may_link(dir, recorded, found) else { return Ok(None) };
+        if recorded.project != 0 && self.is_charged(known, dir, recorded) {
             return Ok(None);
         }
         // An equal ctime means equal metadata, too.
         let entry =
             Entry { flags: recorded.flags, project: recorded.project, xattrs: recorded.xattrs, ..found.clone() };
-        Ok(match self.maker.link_old(dir, folder, &entry)? {
+        Ok(match self.maker.link_old((dir, &old), folder, &entry)? {
             None => None,
             // The name that has the digest may never be the first again.
             Some(Linked::First(())) if *digest == Digest::Elsewhere => Some((entry, Digest::Missing)),
             Some(_) => Some((entry, *digest)),
         })
     }
-}
 
-#[derive(Debug, thiserror::Error)]
-#[error("it became something else")]
-struct Other;
-
-/// What an error says of somebody who changes the tree, if it does.
-fn change(error: &anyhow::Error) -> Option<&'static str> {
-    if data::is_short(error) {
-        return Some("became shorter while it was read");
-    }
-    if error.downcast_ref::<Other>().is_some() {
-        return Some("became something else");
-    }
-    let own = || error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error).map(Errno::from_raw_os_error);
-    match error.downcast_ref::<Errno>().copied().or_else(own) {
-        Some(Errno::NOENT) => Some("vanished"),
-        // No file, no folder, no symlink any more; or one now, or a socket.
-        Some(Errno::INVAL | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Some("became something else"),
-        Some(_) => None,
-        None => (error.downcast_ref::<io::Error>()?.kind() == io::ErrorKind::InvalidInput)
-            .then_some("became something else"),
+    /// Whether the predecessor's file in `dir` is in the project of the live one, and so charged to the app, as the copies
+    /// of older programs are.
+    fn is_charged(&self, known: &Believed, dir: &Dir, recorded: &Entry) -> bool {
+        let of = || -> io::Result<u32> {
+            let (file, _) = known.root.open_known_file(dir, &recorded.name)?;
+            Ok(flags::read(&file, &self.maker.target_flags)?.1)
+        };
+        of().is_ok_and(|project| project == recorded.project)
     }
 }

@@ -14,6 +14,22 @@ use super::moment::Moment;
 /// already takes further stores without a new ctime, until it is written back (30 s by default).
 const WHILE_RUNNING: Duration = Duration::from_mins(2);
 
+/// [`WHILE_RUNNING`].
+#[cfg(not(feature = "fault-points"))]
+pub fn while_running() -> Duration {
+    WHILE_RUNNING
+}
+
+/// [`WHILE_RUNNING`], or as much less as tests want, whose files are seconds old.
+#[cfg(feature = "fault-points")]
+pub fn while_running() -> Duration {
+    let wanted = std::env::var("CC_WARM_WHILE_RUNNING_MS").ok().and_then(|ms| ms.parse().ok());
+    wanted.map_or(WHILE_RUNNING, Duration::from_millis)
+}
+
+/// The coarsest step in which the times of a file system that is relied on move.
+const WHOLE_SECOND: i128 = 1_000_000_000;
+
 /// A smaller step of the wall clock is not told from the time that reading two clocks takes.
 const STEP: i64 = 5_000_000;
 
@@ -28,6 +44,8 @@ pub struct Now {
     pub file_system: String,
     /// The steps in which file systems' times move.
     pub granularity: Duration,
+    /// How much older than a predecessor that was taken while the app ran a file must be.
+    pub while_running: Duration,
 }
 
 /// Why nothing may be taken over from a predecessor.
@@ -74,7 +92,7 @@ impl Rule {
             }
         }
         // Two steps: one for the time that a change may be early, one for a change within the step that was read in.
-        let margin = if header.running { WHILE_RUNNING } else { 2 * now.granularity };
+        let margin = if header.running { now.while_running } else { 2 * now.granularity };
         let margin = i128::try_from(margin.as_nanos()).unwrap_or(i128::MAX / 2);
         Ok(Self { before: i128::from(began.wall) - margin })
     }
@@ -86,7 +104,10 @@ impl Rule {
     }
 
     fn is_old(&self, ctime: Time) -> bool {
-        ctime.nanos() < self.before
+        // Some file systems have whole seconds (ext2, ext3, and ext4 with inodes of 128 bytes), where a file that is changed
+        // again within the second keeps its time.
+        let step = if ctime.nanos == 0 { WHOLE_SECOND } else { 0 };
+        ctime.nanos() + step < self.before
     }
 }
 
@@ -127,6 +148,7 @@ mod tests {
             shutdown: None,
             file_system: "ext4".to_owned(),
             granularity: Duration::from_millis(4),
+            while_running: WHILE_RUNNING,
         }
     }
 
@@ -181,6 +203,21 @@ mod tests {
         let begin = 10_000 * SECOND;
         for (ctime, unchanged) in [(begin - 8_000_001, true), (begin - 8_000_000, false), (begin, false)] {
             assert_eq!(rule.is_unchanged(&file(ctime), &file(ctime)), unchanged, "{ctime}");
+        }
+    }
+
+    #[test]
+    fn copies_what_has_whole_seconds_and_was_written_in_the_second_before() {
+        let begin = 10_000 * SECOND;
+        for (running, ctime, unchanged) in [
+            (false, begin - SECOND, false),
+            (false, begin - SECOND - 1, true),
+            (false, begin - 2 * SECOND, true),
+            (true, begin - 121 * SECOND, false),
+            (true, begin - 122 * SECOND, true),
+        ] {
+            let rule = Rule::of(&header(running), &now()).unwrap();
+            assert_eq!(rule.is_unchanged(&file(ctime), &file(ctime)), unchanged, "{running} {ctime}");
         }
     }
 

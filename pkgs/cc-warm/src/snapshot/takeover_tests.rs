@@ -10,7 +10,7 @@ use super::moment::Moment;
 use super::predecessor::{Predecessor, Takeover};
 use super::scrub::{Scrub, complete, scrub};
 use super::takeover::Refusal;
-use super::test_tree::{Place, is_root};
+use super::test_tree::{Place, change_header, is_root};
 use super::tree::Copied;
 use super::verify::{Check, verify};
 use crate::sys::raw::Mapped;
@@ -32,6 +32,11 @@ fn take_after(place: &Place, old: &str, name: &str) -> Copied {
     place.verify(name).unwrap();
     place.assert_same("source", name);
     copied
+}
+
+/// By what a file is recognised as unchanged.
+fn record(meta: &fs::Metadata) -> (u64, u64, i64, i64, i64, i64) {
+    (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
 }
 
 fn inode(path: &Path) -> u64 {
@@ -74,12 +79,74 @@ fn a_file_that_was_written_in_the_step_of_its_copy_is_copied_again() {
 }
 
 #[test]
-fn nothing_young_is_taken_over_from_a_staging_copy() {
+fn a_file_with_many_names_is_taken_over_with_all_of_them_or_with_none() {
     let place = Place::new();
-    place.file("a", "old");
+    let first = place.file("first", "content");
+    fs::create_dir(place.source().join("d")).unwrap();
+    let give_names = |names: std::ops::Range<u32>| {
+        names.for_each(|n| fs::hard_link(&first, place.source().join(format!("d/{n}"))).unwrap());
+        let_time_pass();
+    };
+    let taken_over = |old: &str, name: &str| {
+        let (tree, catalog) = (place.path(old), place.catalog(old));
+        let copied = place.take_from(name, Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+        place.verify(name).unwrap();
+        copied.taken_over
+    };
+    give_names(1..12_000);
+    place.take("one");
+    assert_eq!(taken_over("one", "two"), 1);
+    assert_eq!(taken_over("two", "three"), 0, "36,000 names: some file systems have no room for them");
+    assert_eq!(taken_over("three", "four"), 1);
+    // Twice as many are too many for ext4, the last of them only.
+    give_names(12_000..33_001);
+    place.take("five");
+    assert_eq!(taken_over("five", "six"), 0);
+}
+
+#[test]
+fn of_a_sparse_file_only_what_is_there_counts_whether_it_is_copied_or_taken_over() {
+    let place = Place::new();
+    let file = File::options().write(true).open(place.file("map", vec![1; 4096])).unwrap();
+    file.set_len(1 << 40).unwrap();
+    place.file("d/plain", vec![2; 50_000]);
     let_time_pass();
-    place.take_as("staged", |order| order.running = true).unwrap();
-    assert_eq!(take_after(&place, "staged", "copy").taken_over, 0);
+    let copied = place.take("one");
+    let (tree, catalog) = (place.path("one"), place.catalog("one"));
+    let again = place.take_from("two", Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+    assert_eq!((copied.taken_over, again.taken_over), (0, 2));
+    assert_eq!(copied.bytes, 4096 + 50_000);
+    assert_eq!(again.bytes, copied.bytes);
+}
+
+#[test]
+fn a_store_into_a_page_that_was_dirty_moves_no_time_so_nothing_young_is_taken_over_from_a_staging_copy() {
+    for _ in 0..20 {
+        let place = Place::new();
+        let path = place.file("a", vec![1; 4096]);
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let mut map = Mapped::new(&file).unwrap();
+        map.store(7, 2);
+        let_time_pass();
+        // As a staging copy would be whose page the kernel had not written back.
+        place.take("one");
+        let before = record(&file.metadata().unwrap());
+        map.store(7, 3);
+        if record(&file.metadata().unwrap()) != before {
+            // It was written back meanwhile.
+            continue;
+        }
+        let (tree, catalog) = (place.path("one"), place.catalog("one"));
+        let take = |name: &str| {
+            let copied = place.take_from(name, Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+            (copied.taken_over, fs::read(place.path(name).join("a")).unwrap()[7])
+        };
+        assert_eq!(take("believed"), (1, 2), "by the margin of an app that does not run");
+        change_header(&catalog, |header| header["running"] = true.into());
+        assert_eq!(take("two"), (0, 3));
+        return;
+    }
+    panic!("somebody syncs all the time");
 }
 
 #[test]
@@ -118,10 +185,9 @@ fn on_tmpfs_a_store_into_a_mapped_page_moves_no_time_so_all_is_copied() {
     map.store(7, 1);
     let_time_pass();
     place.take("one");
-    let record = |meta: fs::Metadata| (meta.ino(), meta.len(), meta.mtime_nsec(), meta.ctime_nsec(), meta.ctime());
-    let before = record(file.metadata().unwrap());
+    let before = record(&file.metadata().unwrap());
     map.store(7, 2);
-    assert_eq!(record(file.metadata().unwrap()), before, "the record says that nothing changed");
+    assert_eq!(record(&file.metadata().unwrap()), before, "the record says that nothing changed");
     assert_ne!(fs::read(&path).unwrap(), fs::read(place.path("one/a")).unwrap(), "and it did");
     let copied = take_after(&place, "one", "two");
     assert_eq!(copied.takeover, Takeover::Refused(Refusal::FileSystem));

@@ -84,7 +84,7 @@ fn unlock_open(file: BorrowedFd<'_>) -> rustix::io::Result<()> {
 }
 
 /// Deletes the tree or file `path`. One that is not there is deleted.
-pub(super) fn delete(path: &Path) -> Result<()> {
+pub fn delete(path: &Path) -> Result<()> {
     let name = CString::new(path.file_name().context("a path without a name")?.as_bytes())?;
     let up = path.parent().context("a path without a folder")?;
     let parent = match openat(CWD, up, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
@@ -133,6 +133,18 @@ struct Level {
     name: CString,
     /// Folders in it that are not empty.
     inside: Vec<CString>,
+    /// What it listed first when nothing of what it listed was there.
+    missed: Option<CString>,
+}
+
+/// What became of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removal {
+    Done,
+    /// It was not there.
+    Missed,
+    /// It is a folder that has to be entered first.
+    Enter,
 }
 
 struct Walk {
@@ -144,7 +156,7 @@ struct Walk {
 
 impl Walk {
     fn delete(&mut self, parent: BorrowedFd<'_>, name: CString) -> Result<()> {
-        if !self.remove(parent, &name)? {
+        if self.remove(parent, &name)? != Removal::Enter {
             return Ok(());
         }
         self.enter(parent, name)?;
@@ -168,11 +180,10 @@ impl Walk {
         Ok(())
     }
 
-    /// Removes `name`; true: it is a folder that has to be entered first.
-    fn remove(&self, dir: BorrowedFd<'_>, name: &CString) -> Result<bool> {
+    fn remove(&self, dir: BorrowedFd<'_>, name: &CString) -> Result<Removal> {
         let found = match look(dir, name) {
             Ok(found) => found,
-            Err(Errno::NOENT) => return Ok(false),
+            Err(Errno::NOENT) => return Ok(Removal::Missed),
             Err(e) => return Err(e).with_context(|| format!("cannot look at `{}`", self.path(name))),
         };
         let kind = rustix::fs::FileType::from_raw_mode(found.stx_mode.into());
@@ -181,8 +192,8 @@ impl Walk {
         }
         if kind == rustix::fs::FileType::Directory {
             return match unlinkat(dir, name, AtFlags::REMOVEDIR) {
-                Ok(()) | Err(Errno::NOENT) => Ok(false),
-                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::PERM | Errno::ACCESS) => Ok(true),
+                Ok(()) | Err(Errno::NOENT) => Ok(Removal::Done),
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::PERM | Errno::ACCESS) => Ok(Removal::Enter),
                 Err(e) => Err(e).with_context(|| format!("cannot remove `{}`", self.path(name))),
             };
         }
@@ -193,7 +204,7 @@ impl Walk {
             removed = unlinkat(dir, name, AtFlags::empty());
         }
         match removed {
-            Ok(()) | Err(Errno::NOENT) => Ok(false),
+            Ok(()) | Err(Errno::NOENT) => Ok(Removal::Done),
             Err(e) => Err(e).with_context(|| format!("cannot remove `{}`", self.path(name))),
         }
     }
@@ -227,7 +238,7 @@ impl Walk {
         if !rustix::process::geteuid().is_root() {
             allow(&entered)?;
         }
-        self.levels.push(Level { dir: Some(entered), inode: found.stx_ino, name, inside: Vec::new() });
+        self.levels.push(Level { dir: Some(entered), inode: found.stx_ino, name, inside: Vec::new(), missed: None });
         if let Some(above) = self.levels.len().checked_sub(OPEN_LEVELS + 1) {
             self.levels[above].dir = None;
         }
@@ -256,15 +267,27 @@ impl Walk {
                 break;
             }
         }
-        let mut inside = Vec::new();
+        let (mut inside, mut missed) = (Vec::new(), None);
         let none = names.is_empty();
+        let mut fruitless = !none;
         for name in names {
-            if self.remove(dir, &name)? {
-                inside.push(name);
+            let removal = self.remove(dir, &name)?;
+            fruitless &= removal == Removal::Missed;
+            match removal {
+                Removal::Enter => inside.push(name),
+                Removal::Missed => missed = missed.or(Some(name)),
+                Removal::Done => {}
             }
         }
+        let missed = missed.filter(|_| fruitless);
+        // Who else deletes here makes the next listing begin with something else.
+        if let Some(name) = &missed
+            && self.levels.last().is_some_and(|level| level.missed.as_ref() == Some(name))
+        {
+            bail!("`{}` is listed and is not there: the file system is damaged", self.path(name));
+        }
         if let Some(level) = self.levels.last_mut() {
-            level.inside = inside;
+            (level.inside, level.missed) = (inside, missed);
         }
         Ok(none)
     }

@@ -10,11 +10,11 @@ use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, IFlags, Mode, XattrFlags, ioctl_getflags, ioctl_setflags, lsetxattr, mknodat};
 
 use super::beneath::Root;
+use super::changed::Changed;
 use super::descent::Descent;
 use super::flags::clear_guards;
 use super::restore::Damaged;
 use super::scrub::{Scrub, complete, scrub};
-use super::take::Changed;
 use super::test_tree::{Place, build, is_root, plans, see};
 use super::verify::Differs;
 use crate::sys::signals::Interrupt;
@@ -254,6 +254,26 @@ fn a_snapshot_whose_content_rotted_is_found_and_not_restored() {
     assert_eq!(found.damage, ["`a` has other content than its digest says"]);
     let error = place.restore_as("copy", "new", |_| {}).unwrap_err();
     assert!(error.chain().any(<dyn std::error::Error>::is::<Damaged>), "{error:#}");
+}
+
+#[test]
+fn a_label_that_a_security_module_gave_to_a_copy_is_no_damage_and_another_one_is() {
+    let test = "a_label_that_a_security_module_gave_to_a_copy_is_no_damage_and_another_one_is";
+    let place = Place::new();
+    place.file("a", "a");
+    symlink("a", place.source().join("link")).unwrap();
+    place.take("one");
+    let label = |path: &Path, text: &str| lsetxattr(path, "security.selinux", text.as_bytes(), XattrFlags::empty());
+    if label(&place.path("one/a"), "given\0").is_err() || label(&place.path("one/link"), "given\0").is_err() {
+        return eprintln!("skipped, no labels here: {test}");
+    }
+    place.verify("one").unwrap();
+    place.restore_as("one", "new", |_| {}).unwrap();
+    label(&place.source().join("a"), "own\0").unwrap();
+    place.take("two");
+    label(&place.path("two/a"), "other\0").unwrap();
+    let error = place.restore_as("two", "newer", |_| {}).unwrap_err();
+    assert!(error.to_string().contains("has other extended attributes"), "{error:#}");
 }
 
 #[test]

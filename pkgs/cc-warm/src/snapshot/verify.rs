@@ -2,6 +2,7 @@
 //! recorded against the tree that it was recorded of.
 
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +11,7 @@ use rustix::fs::{FileType, readlinkat};
 
 use super::beneath::{Dir, Root, Stat};
 use super::catalog::{Catalog, Digest, Header, Lines, Reader};
+use super::changed::Changed;
 use super::crew;
 use super::entry::Entry;
 use super::flush::Flush;
@@ -17,7 +19,6 @@ use super::links::Node;
 use super::make::Kit;
 use super::meter::{Meter, Progress};
 use super::moment::Moment;
-use super::take::Changed;
 use super::take_entry::Piece;
 use super::tree::{file_system, threads};
 use super::verify_walk::Walk;
@@ -36,9 +37,12 @@ pub struct Check<'a> {
     pub source: Option<&'a Path>,
     /// Where the copy was just made: it is written back meanwhile. This only reads, and what it reads is in memory.
     pub flush: Option<&'a Flush>,
-    /// Whether flags and projects count. Not where [`super::tree::Copied::lessened`] says that the file system cannot
+    /// Whether flags count. Not where [`super::tree::Copied::lessened`] says that the file system cannot
     /// have them.
     pub flags: bool,
+    /// Whether it became live data, which has the projects of what was recorded. A copy of live data has none of them, or,
+    /// from older programs, all.
+    pub live: bool,
     /// Where a record of the copy itself is written, of its own inodes and times: by it, a restored tree is a
     /// predecessor. Made last, once nothing of ours touches the tree any more.
     pub record: Option<&'a Catalog>,
@@ -48,7 +52,7 @@ impl<'a> Check<'a> {
     /// Of a copy alone, which was made earlier, flags and all.
     #[must_use]
     pub fn of(copy: &'a Path, catalog: &'a Catalog) -> Self {
-        Self { copy, catalog, source: None, flush: None, flags: true, record: None }
+        Self { copy, catalog, source: None, flush: None, flags: true, live: false, record: None }
     }
 }
 
@@ -83,6 +87,7 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
     let began = Moment::now()?;
     let meter = Meter::new(interrupt, None);
     let shared = Shared {
+        live: check.live,
         flags: check.flags && kind == reader.header().file_system,
         copy,
         source,
@@ -164,6 +169,7 @@ pub(super) struct Shared {
     pub(super) copy: Root,
     pub(super) source: Option<Root>,
     flags: bool,
+    live: bool,
     ability: flags::Ability,
     pub(super) record: bool,
     links: Mutex<Pairs>,
@@ -257,11 +263,21 @@ impl Shared {
         }
         if self.flags && entry.kind == FileType::RegularFile && (entry.flags != 0 || entry.project != 0) {
             let (file, _) = self.copy.open_known_file(dir, name)?;
-            if flags::read(&file, &self.ability)? != (entry.flags, entry.project) {
+            if !self.has_flags(&file, entry)? {
                 return Ok(Err("has other flags or another project".to_owned()));
             }
         }
         Ok(Ok(stat))
+    }
+
+    fn has_flags(&self, copy: impl AsFd, entry: &Entry) -> std::io::Result<bool> {
+        let (flags, project) = flags::read(copy, &self.ability)?;
+        let of_copy = flags::without_project;
+        Ok(if self.live {
+            (flags, project) == (entry.flags, entry.project)
+        } else {
+            of_copy(flags) == of_copy(entry.flags)
+        })
     }
 
     /// As [`Shared::copy_is`] and [`Shared::source_is`], for the folders themselves.
@@ -282,7 +298,7 @@ impl Shared {
         if !xattrs::are(&Way::open(copy.0), entry.xattrs, buffers)? {
             return Err(self.differs(node, b".", "has other extended attributes"));
         }
-        if self.flags && flags::read(copy.0, &self.ability)? != (entry.flags, entry.project) {
+        if self.flags && !self.has_flags(copy.0, entry)? {
             return Err(self.differs(node, b".", "has other flags or another project"));
         }
         Ok(())

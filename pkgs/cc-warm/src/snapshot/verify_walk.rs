@@ -10,12 +10,12 @@ use rustix::io::Errno;
 
 use super::beneath::{Dir, Stat};
 use super::catalog::{Catalog, Digest, Event, LEAVE, Reader};
+use super::changed::Changed;
 use super::crew::Lead;
 use super::descent::Descent;
 use super::entry::Entry;
 use super::links::Node;
 use super::meter::Meter;
-use super::take::Changed;
 use super::take_entry::Piece;
 use super::verify::{Batch, Shared, own};
 use super::xattrs;

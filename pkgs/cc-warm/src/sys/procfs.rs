@@ -63,7 +63,8 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     Some(Stat {
         id: ProcessId { pid, start: rest.get(19)?.parse().ok()? },
         parent: rest.get(1)?.parse().ok()?,
-        ended: matches!(*rest.first()?, "Z" | "X"),
+        // That is the state of its first thread. As long as there are others, it runs.
+        ended: matches!(*rest.first()?, "Z" | "X") && rest.get(17)?.parse::<u64>().ok()? < 2,
         kernel: rest.get(6)?.parse::<u32>().ok()? & PF_KTHREAD != 0,
         name: Untrusted::from_bytes(bytes.get(open + 1..close)?, 64),
     })
@@ -85,17 +86,28 @@ pub fn all() -> Vec<Stat> {
     pids.filter_map(stat).filter(|stat| !stat.ended && !stat.kernel).collect()
 }
 
+/// Where `/proc` has what `pid` uses: with its first thread, or, if that one has ended, with another.
+fn place(pid: i32) -> PathBuf {
+    let first = PathBuf::from(format!("/proc/{pid}"));
+    let is_there = |place: &PathBuf| fs::read_link(place.join("root")).is_ok();
+    if is_there(&first) {
+        return first;
+    }
+    let threads = fs::read_dir(first.join("task")).into_iter().flatten().flatten();
+    threads.map(|thread| thread.path()).find(is_there).unwrap_or(first)
+}
+
 /// The environment with which `pid` was started; empty where we may not know.
 #[must_use]
 pub fn environment(pid: i32) -> Vec<Vec<u8>> {
-    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let bytes = fs::read(place(pid).join("environ")).unwrap_or_default();
     bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
 }
 
 /// The words with which `pid` was started; empty where we may not know.
 #[must_use]
 pub fn words(pid: i32) -> Vec<Vec<u8>> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let bytes = fs::read(place(pid).join("cmdline")).unwrap_or_default();
     bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
 }
 
@@ -115,7 +127,7 @@ pub fn cgroup(pid: i32) -> String {
 /// The PID namespace of `pid`; `None` where we may not know.
 #[must_use]
 pub fn pid_namespace(pid: i32) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+    fs::read_link(place(pid).join("ns/pid")).ok()
 }
 
 /// How `pid` uses something at or below one of `folders` (absolute, without links): open files, working directory,
@@ -123,19 +135,20 @@ pub fn pid_namespace(pid: i32) -> Option<PathBuf> {
 #[must_use]
 pub fn use_of(pid: i32, folders: &Folders) -> Option<String> {
     let below = |path: &Path| folders.paths.iter().any(|folder| path.starts_with(folder));
-    let links = ["cwd", "root", "exe"].map(|name| PathBuf::from(format!("/proc/{pid}/{name}")));
+    let place = place(pid);
+    let links = ["cwd", "root", "exe"].map(|name| place.join(name));
     for link in &links {
         if fs::read_link(link).is_ok_and(|target| below(&target)) {
             let name = link.file_name().unwrap_or_default().to_string_lossy();
             return Some(format!("as its {name}"));
         }
     }
-    for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(place.join("fd")).into_iter().flatten().flatten() {
         if fs::read_link(entry.path()).is_ok_and(|target| below(&target)) {
             return Some("as an open file".to_owned());
         }
     }
-    let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let maps = fs::read(place.join("maps")).unwrap_or_default();
     let mapped = maps.split(|&byte| byte == b'\n').filter_map(|line| {
         let at = line.iter().position(|&byte| byte == b'/')?;
         Some(Path::new(std::ffi::OsStr::from_bytes(&line[at..])))
@@ -143,10 +156,10 @@ pub fn use_of(pid: i32, folders: &Folders) -> Option<String> {
     if mapped.into_iter().any(below) {
         return Some("as a mapped file".to_owned());
     }
-    if folders.own_mounts.is_some() && fs::read_link(format!("/proc/{pid}/ns/mnt")).ok() == folders.own_mounts {
+    if folders.own_mounts.is_some() && fs::read_link(place.join("ns/mnt")).ok() == folders.own_mounts {
         return None;
     }
-    let mounts = mounts(pid);
+    let mounts = mounts_of(&place);
     let bound = |mount: &Mount| {
         folders.origins.iter().any(|(device, root)| mount.device == *device && mount.root.starts_with(root))
     };
@@ -168,12 +181,28 @@ pub fn users_except(folders: &[PathBuf], known: &dyn Fn(i32) -> bool) -> Vec<Str
     }
     let me = this_process().map(|me| me.pid).ok();
     let others = all().into_iter().filter(|process| Some(process.id.pid) != me);
-    others
-        .filter_map(|process| {
-            let how = use_of(process.id.pid, &folders).filter(|_| !known(process.id.pid))?;
-            Some(format!("process {} (`{}`) has a volume of it {how}", process.id.pid, process.name.terminal()))
+    let processes = others.filter_map(|process| {
+        let how = use_of(process.id.pid, &folders).filter(|_| !known(process.id.pid))?;
+        Some(format!("process {} (`{}`) has a volume of it {how}", process.id.pid, process.name.terminal()))
+    });
+    processes.chain(loop_devices(Path::new("/sys/block"), &folders)).collect()
+}
+
+/// The loop devices, as `sys` lists them, over a file in one of `folders`: the kernel has it open, and no process.
+fn loop_devices(sys: &Path, folders: &Folders) -> Vec<String> {
+    let devices = fs::read_dir(sys).into_iter().flatten().filter_map(Result::ok);
+    let mut over: Vec<String> = devices
+        .filter_map(|device| {
+            let mut file = fs::read(device.path().join("loop/backing_file")).ok()?;
+            file.pop_if(|last| *last == b'\n');
+            let path = Path::new(std::ffi::OsStr::from_bytes(&file));
+            let name = device.file_name();
+            let is_in = folders.paths.iter().any(|folder| path.starts_with(folder));
+            is_in.then(|| format!("the loop device `/dev/{}` is over a file of a volume of it", name.display()))
         })
-        .collect()
+        .collect();
+    over.sort();
+    over
 }
 
 /// Folders whose users are looked for.
@@ -190,7 +219,7 @@ impl Folders {
     #[must_use]
     pub fn new(folders: &[PathBuf]) -> Self {
         let paths: Vec<PathBuf> = folders.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
-        let mounts = mounts_of("self");
+        let mounts = mounts_of(Path::new("/proc/self"));
         let origin = |path: &PathBuf| {
             let mount = mounts
                 .iter()
@@ -224,12 +253,8 @@ struct Mount {
     at: PathBuf,
 }
 
-fn mounts(pid: i32) -> Vec<Mount> {
-    mounts_of(&pid.to_string())
-}
-
-fn mounts_of(process: &str) -> Vec<Mount> {
-    let table = fs::read(format!("/proc/{process}/mountinfo")).unwrap_or_default();
+fn mounts_of(place: &Path) -> Vec<Mount> {
+    let table = fs::read(place.join("mountinfo")).unwrap_or_default();
     table.split(|&byte| byte == b'\n').filter_map(parse_mount).collect()
 }
 
@@ -300,6 +325,57 @@ mod tests {
         assert_eq!(use_of(me, &folders).as_deref(), Some("as an open file"));
         drop((file, neighbour));
         assert_eq!(use_of(me, &folders), None);
+    }
+
+    #[test]
+    fn sees_loop_devices_over_its_files_and_over_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sys, volume) = (dir.path().join("block"), dir.path().canonicalize().unwrap().join("volume"));
+        fs::create_dir(&volume).unwrap();
+        for (device, file) in [
+            ("loop0", volume.with_file_name("volume2/disk.img")),
+            ("loop1", volume.join("d/disk image")),
+            ("loop2", volume.join("deleted (deleted)")),
+        ] {
+            fs::create_dir_all(sys.join(device).join("loop")).unwrap();
+            fs::write(sys.join(device).join("loop/backing_file"), format!("{}\n", file.display())).unwrap();
+        }
+        fs::create_dir(sys.join("sda")).unwrap();
+        let found = loop_devices(&sys, &Folders::new(&[volume]));
+        assert_eq!(
+            found,
+            ["1", "2"].map(|n| format!("the loop device `/dev/loop{n}` is over a file of a volume of it"))
+        );
+        assert!(loop_devices(&dir.path().join("none"), &Folders::new(&[dir.path().to_owned()])).is_empty());
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_still_runs() {
+        // 60 is exit(2), which ends one thread.
+        let script = "import ctypes, sys, threading, time\n\
+            def stay():\n    file = open(sys.argv[1], 'w')\n    time.sleep(600)\n\
+            threading.Thread(target=stay).start()\n\
+            ctypes.CDLL(None).syscall(60, 0)\n";
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("python3")
+            .args(["-c", script])
+            .arg(dir.path().join("file"))
+            .env("MARK", "of the test")
+            .spawn()
+            .expect("python3");
+        let pid = i32::try_from(child.id()).unwrap();
+        let id = stat(pid).unwrap().id;
+        let first = || fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.windows(4).any(|at| at == b") Z "));
+        while !first() || !dir.path().join("file").exists() {
+            assert!(child.try_wait().unwrap().is_none());
+            std::thread::yield_now();
+        }
+        let users = users_of(&[dir.path().to_owned()]);
+        assert!(id.runs() && users.len() == 1 && users[0].contains(&format!("process {pid} ")), "{users:?}");
+        assert!(environment(pid).contains(&b"MARK=of the test".to_vec()) && pid_namespace(pid).is_some());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!id.runs() && users_of(&[dir.path().to_owned()]).is_empty());
     }
 
     #[test]

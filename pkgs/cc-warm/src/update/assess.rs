@@ -7,10 +7,11 @@ use anyhow::Result;
 
 use super::context::Context;
 use crate::config::App;
-use crate::deployer::{Deployer, Deployment, Known, Observed, Release};
+use crate::deployer::{DeployError, Deployer, Deployment, Known, Observed, Release, Rendering};
 use crate::gate::{self, Candidate, Decision, Evidence, Skipped, WhySkipped};
 use crate::identity::{Env, Identity};
 use crate::recipe::published::Published;
+use crate::recipe::version::Version;
 use crate::state::{AppState, Seen};
 use crate::sys::untrusted::Untrusted;
 
@@ -163,13 +164,39 @@ fn decide(
         let Known::Yes(current) = current else { return Ok(Evidence::default()) };
         let to = release(candidate, env.clone(), current);
         let from = Release { version: current.version.clone(), commit: current.commit.clone(), ..to.clone() };
+        let mut not_rendered = Vec::new();
+        let from = rendered(deployer, &from, |version, why| {
+            not_rendered.push(gate::Reason::NothingToCompare { version, why });
+        })?;
+        let compared = not_rendered.len();
+        let target = rendered(deployer, &to, |version, why| {
+            not_rendered.push(gate::Reason::NotRendered { version, why });
+        })?;
+        let may_be_asked = app.stateful && not_rendered.len() == compared;
         Ok(Evidence {
             notes: context.recipes.notes(&app.remote)?.on_the_way(published, &current.version, &candidate.version),
-            from: deployer.render(&from)?,
-            to: deployer.render(&to)?,
-            unsuitable: if app.stateful { deployer.unsuitable_volumes(&to)? } else { Vec::new() },
+            from,
+            to: target,
+            not_rendered,
+            unsuitable: if may_be_asked { deployer.unsuitable_volumes(&to)? } else { Vec::new() },
         })
     })
+}
+
+/// What `release` would be. That it cannot be rendered is a fact about this release and no other: `failed` is told. Only
+/// a deployer that does not answer ends the decision.
+fn rendered(
+    deployer: &dyn Deployer,
+    release: &Release,
+    failed: impl FnOnce(Version, String),
+) -> Result<Rendering, DeployError> {
+    match deployer.render(release) {
+        Err(DeployError::Failed(error)) => {
+            failed(release.version.clone(), format!("{error:#}"));
+            Ok(Rendering::default())
+        }
+        other => other,
+    }
 }
 
 /// `candidate`, with the environment `env`.

@@ -83,7 +83,7 @@ fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {
         }
         _ => {}
     }
-    state.last_run = Some(LastRun { at: now, outcome: outcome.word().to_owned() });
+    state.last_run = Some(LastRun::new(now, outcome.word()));
     state.save(dirs, name)
 }
 
@@ -155,7 +155,10 @@ fn tell(
         context.raise(name, alert)?;
     }
     if matches!(outcome, Outcome::Updated { .. } | Outcome::Restored { .. } | Outcome::Restarted { .. }) {
-        context.resolve(name, &[AlertKind::UnhealthyBeforeUpdate, AlertKind::DownByHand, AlertKind::Stuck])?;
+        context.resolve(
+            name,
+            &[AlertKind::UnhealthyBeforeUpdate, AlertKind::DownByHand, AlertKind::Stuck, AlertKind::Down],
+        )?;
         // A higher version may still wait.
         if AppState::load(&context.host.dirs, name)?.held.is_none() {
             context.resolve(name, &[AlertKind::Held])?;

@@ -154,11 +154,13 @@ impl Journal {
 
     /// Makes `event` durable. If that fails, the act it announces must not be done, and the journal is as before.
     pub fn write(&mut self, event: &Event) -> Result<()> {
+        use EventName as E;
         let name = event.name();
         let next = self.progress.clone().apply(event.clone())?;
         let problem = || format!("cannot note `{}` in the journal, so it is not done", name.as_str());
         point(name, "before").with_context(problem)?;
-        if name == EventName::RollingBack {
+        // A restore, restart or snapshot by hand comes to its way back without `RollingBack`.
+        if matches!(name, E::RollingBack | E::Restoring | E::Redeploying | E::Stuck) {
             self.free_ballast()?;
         }
         let line = encode(self.seq, self.clock.now(), event)?;
@@ -291,9 +293,10 @@ fn decode(line: &[u8], seq: u64) -> Result<Event, Bad> {
 mod tests {
     use std::fs;
 
-    use super::super::saga::Cause;
     use super::super::saga::samples::begun;
+    use super::super::saga::{Cause, Kind};
     use super::*;
+    use crate::snapshot::SnapshotId;
     use crate::sys::untrusted::Untrusted;
 
     fn with_events(events: &[Event]) -> (tempfile::TempDir, Dirs, AppName) {
@@ -306,6 +309,28 @@ mod tests {
             journal.write(event).unwrap();
         }
         (dir, dirs, app)
+    }
+
+    #[test]
+    fn the_ballast_is_freed_before_every_way_back() {
+        let id = SnapshotId::random().unwrap();
+        let ways = [
+            (Kind::Update, vec![Event::Stopping, back()]),
+            (Kind::Restore, vec![Event::Stopping, Event::Restoring { id }]),
+            (Kind::Restart, vec![Event::Redeploying]),
+        ];
+        for (kind, events) in ways {
+            let dir = tempfile::tempdir().unwrap();
+            let dirs = Dirs::new(dir.path());
+            let begun = Begun { kind, ..begun() };
+            let ballast = dirs.app(begun.app.name.as_str()).ballast();
+            let mut journal = Journal::begin(&dirs, Clock::system(), begun).unwrap();
+            for event in &events {
+                assert!(ballast.exists(), "{kind:?} before {event:?}");
+                journal.write(event).unwrap();
+            }
+            assert!(!ballast.exists(), "{kind:?}");
+        }
     }
 
     fn back() -> Event {

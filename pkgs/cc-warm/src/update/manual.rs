@@ -9,7 +9,7 @@ use super::outcome::Outcome;
 use super::recover;
 use super::saga::{EventName, Kind, LiveData, StuckOn};
 use super::turn::{self, Turn};
-use super::{effects, forecast, journal, leftovers};
+use super::{effects, forecast, journal, leftovers, staging};
 use crate::config::{App, Warm};
 use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed, Release};
 use crate::error::{Exit, Problem};
@@ -18,7 +18,7 @@ use crate::history::{self, Entry};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Depth, Finding, Snapshot, SnapshotId, Staged, Store, Totals, VolumeCopy, Work};
+use crate::snapshot::{Depth, Finding, Snapshot, SnapshotId, Staged, Store, Totals, Unsuitable, VolumeCopy, Work};
 use crate::state::{AppState, LastRun};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
@@ -39,7 +39,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     leftovers::delete(app, context.host, deployer.as_ref(), &store);
     let total = must_fit(app, deployer.as_ref(), &store, context.host.reserve, None)?;
     must_be_healthy(context, app, deployer.as_ref())?;
-    let staged = stage(context, deployer.as_ref(), &store, total)?;
+    let staged = staging::stage(context, app, deployer.as_ref(), &store, total)?;
     let begun = begin_snapshot(context, app, lock, (deployer.as_ref(), &observed, &release), &store, staged);
     leftovers::delete_staging(app, context.host, &store);
     begun
@@ -96,24 +96,6 @@ pub fn forecast(host: &Host, app: &App) -> Result<Forecast> {
         Some((parts, totals))
     });
     Ok(forecast::forecast(preflight, last))
-}
-
-/// Copies the volumes of an app while it runs, so that its downtime depends on what changes only. Where that cannot be
-/// done, everything is copied while it is stopped: `None`. `total` is what the volumes hold.
-pub fn stage(context: &Context<'_>, deployer: &dyn Deployer, store: &Store, total: Totals) -> Result<Option<Staged>> {
-    let volumes = deployer.volumes()?;
-    context.narrator.say("copying its data while it runs");
-    let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
-    Ok(match store.stage(&volumes, Some(total), work) {
-        Ok(staged) => Some(staged),
-        Err(error) => {
-            tracing::warn!("no copy could be made while the app runs: {error:#}");
-            for error in store.discard_staging() {
-                tracing::warn!("it could not be deleted: {error:#}");
-            }
-            None
-        }
-    })
 }
 
 /// Which snapshot a restore by hand means.
@@ -266,7 +248,7 @@ pub fn note_adopted(context: &Context<'_>, app: &App, identity: &Identity) -> Re
     let before = state.last_good.as_ref().map(|good| good.identity.clone());
     state.step_down(identity, now, &operation, "downgraded by hand");
     state.commit(identity.clone(), now);
-    state.last_run = Some(LastRun { at: now, outcome: "adopted".to_owned() });
+    state.last_run = Some(LastRun::new(now, "adopted"));
     state.save(dirs, &app.name)?;
     let mut entry = Entry::new(&operation, now, "adopt", "adopted");
     entry.from = before;
@@ -402,7 +384,13 @@ fn must_fit(
     reserve: u64,
     staged: Option<&Staged>,
 ) -> Result<Totals> {
-    let preflight = store.preflight(&deployer.volumes()?, reserve, staged)?;
+    let preflight = match store.preflight(&deployer.volumes()?, reserve, staged) {
+        Err(error) if error.is::<Unsuitable>() => {
+            let problem = format!("no snapshot of `{}` can be taken; nothing was touched", app.name);
+            return Err(Problem::new(problem).exit(Exit::Refused).because(error).into());
+        }
+        counted => counted?,
+    };
     match preflight.refusal() {
         None => Ok(preflight.holds()),
         Some(reason) => {

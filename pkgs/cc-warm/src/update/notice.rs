@@ -15,7 +15,6 @@ use crate::error::{self, Exit};
 use crate::gate::Candidate;
 use crate::recipe::Published;
 use crate::recipe::version::Version;
-use crate::state::Unusable;
 use crate::sys::untrusted::Untrusted;
 
 /// Why an update waits for the operator.
@@ -142,26 +141,28 @@ pub fn prepare_failed(context: &Context<'_>, app: &App, target: &Version, error:
     context.raise(name, alert)
 }
 
-/// Tells of an error that stands until somebody acts: a state file that cannot be used, a deployer that does not answer.
-/// Gives the error back.
-#[must_use]
-pub fn of_error(context: &Context<'_>, name: &AppName, error: anyhow::Error) -> anyhow::Error {
-    let alert = if let Some(unusable) = error.chain().find_map(|cause| cause.downcast_ref::<Unusable>()) {
-        Alert::new(Kind::CorruptState, "state", format!("{name}: its state cannot be used; nothing is done to the app"))
-            .fact("because", unusable.to_string())
-    } else if unfinished(context, name, &error).is_some() {
-        // Told where it was left.
-        return error;
-    } else if error::exit_of(&error) == Exit::NotReady {
-        Alert::new(Kind::NotReady, "not-ready", format!("{name}: nothing can be known of it"))
-            .fact("because", format!("{error:#}"))
-    } else {
-        return error;
-    };
-    match context.raise(name, alert.hint(format!("cc-warm status {name}"))) {
-        Ok(()) => error,
-        Err(other) => error.context(format!("and the alert could not be written: {other:#}")),
-    }
+/// A run ended before it began anything, and not because of anything that the operator is told otherwise.
+pub fn update_failed(context: &Context<'_>, name: &AppName, reason: &str) -> Result<()> {
+    let title = format!("{name}: its update ended in an error; nothing was touched");
+    let alert = Alert::new(Kind::UpdateFailed, "failed", title).fact("because", reason);
+    context.raise(name, alert.hint(format!("cc-warm update {name}")))
+}
+
+/// It is deployed and does not run, and could not be started.
+pub fn down(context: &Context<'_>, name: &AppName, reason: &str) -> Result<()> {
+    let title = format!("{name} is down, and could not be started");
+    let alert = Alert::new(Kind::Down, "down", title).fact("because", reason);
+    context.raise(name, alert.hint(format!("cc-warm recover {name}")))
+}
+
+/// Somebody changed it while its update was prepared.
+pub fn released(context: &Context<'_>, app: &App, by: &Untrusted) -> Result<()> {
+    let name = &app.name;
+    // There is no operation yet that it could be known by.
+    let alert = Alert::new(Kind::Released, crate::sys::random::id()?, format!("{name} is left to whoever works on it"))
+        .fact("seen", by.raw())
+        .hint(format!("cc-warm status {name}"));
+    context.raise(name, alert)
 }
 
 /// Tells of an operation on an app, whose lock is held, that `error` left unfinished, whatever its exit code: systemd takes
@@ -185,7 +186,8 @@ pub fn of_unfinished(context: &Context<'_>, name: &AppName, error: anyhow::Error
 
 /// What `error` left unfinished. A shutdown leaves it to the next boot, and that docker does not answer is nothing new of
 /// an app that is stuck.
-fn unfinished(context: &Context<'_>, name: &AppName, error: &anyhow::Error) -> Option<Progress> {
+#[must_use]
+pub fn unfinished(context: &Context<'_>, name: &AppName, error: &anyhow::Error) -> Option<Progress> {
     let progress = journal::peek(&context.host.dirs, name).ok()??;
     let told = match progress.last {
         EventName::Begun => true,

@@ -218,6 +218,32 @@ impl Outcome {
         }
     }
 
+    /// Whether an update came as far as it could: whatever ended a run in an error before is over.
+    #[must_use]
+    pub fn got_through(&self) -> bool {
+        match self {
+            Self::UpToDate { .. }
+            | Self::Updated { .. }
+            | Self::Adopted { .. }
+            | Self::Held { .. }
+            | Self::RolledBack { .. }
+            | Self::Restored { .. }
+            | Self::Restarted { .. }
+            | Self::Snapshotted { .. }
+            | Self::Stuck { .. }
+            | Self::NotDeployed
+            | Self::DownByHand => true,
+            Self::StuckAlready { .. }
+            | Self::Released { .. }
+            | Self::Paused { .. }
+            | Self::Waiting { .. }
+            | Self::UnhealthyBefore { .. }
+            | Self::FetchFailed { .. }
+            | Self::NotReady { .. }
+            | Self::Cancelled => false,
+        }
+    }
+
     /// In a word, as in the history and in JSON.
     #[must_use]
     pub fn word(&self) -> &'static str {

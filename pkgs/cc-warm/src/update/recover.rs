@@ -16,7 +16,7 @@ use crate::config::names::AppName;
 use crate::deployer;
 use crate::deployer::{Convergence, Known, Observed};
 use crate::downtime::Stopwatch;
-use crate::error::Exit;
+use crate::error::{Exit, Problem};
 use crate::lock::AppLock;
 use crate::snapshot::Store;
 use crate::sys::untrusted::Untrusted;
@@ -103,12 +103,26 @@ pub fn recover(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<
     let deployer = deployer::open(context.host, app)?;
     let observed = deployer.observe().map_err(|error| deployer::classified(error.into()))?;
     notice::answers(context, app)?;
-    if let Observed::Present(deployment) = observed
-        && let (Convergence::Down, Known::Yes(identity)) = (deployment.state, deployment.what)
-    {
-        return super::manual::restart(context, app, lock, &identity).map(Some);
+    let Some(what) = down(observed) else {
+        context.resolve(name, &[AlertKind::Down])?;
+        return Ok(settled);
+    };
+    match what {
+        Known::Yes(identity) => super::manual::restart(context, app, lock, &identity).map(Some),
+        Known::No { label, why } => {
+            let what = format!("`{name}` is down, and it is not known what was deployed ({}): {why}", label.terminal());
+            let hint = format!("deploy a published version by hand, then run `cc-warm adopt {name}`");
+            Err(Problem::new(what).hint(hint).into())
+        }
     }
-    Ok(settled)
+}
+
+/// What is deployed, if nothing of it runs.
+fn down(observed: Observed) -> Option<Known> {
+    match observed {
+        Observed::Present(deployment) if deployment.state == Convergence::Down => Some(deployment.what),
+        _ => None,
+    }
 }
 
 fn perform(operation: &mut Operation<'_>, plan: Plan) -> Result<(), Setback> {

@@ -7,12 +7,15 @@ use anyhow::{Result, anyhow};
 use super::assess::{self, Assessment, Next, assess};
 use super::begin::Start;
 use super::context::Context;
+use super::failed;
+use super::journal;
 use super::leftovers;
 use super::manual::{self, Now};
 use super::notice::{self, Waits};
 use super::outcome::Outcome;
 use super::recover;
-use super::saga::Kind;
+use super::saga::{EventName, Kind};
+use super::staging;
 use super::turn::{self, Turn};
 use crate::alert::Kind as AlertKind;
 use crate::config::{App, window};
@@ -22,18 +25,22 @@ use crate::gate::{Candidate, Decision, Skipped};
 use crate::health::{self, Continuity};
 use crate::identity::Identity;
 use crate::lock::{self, AppLock};
-use crate::snapshot::{Preflight, Staged, Store};
+use crate::snapshot::{Preflight, Staged, Store, Unsuitable};
 use crate::state::{AppState, Held, LastRun};
 use crate::sys::untrusted::Untrusted;
 
 /// Brings `app` to its latest version, behind both gates. A stateful app is stopped in its windows only, unless
 /// somebody says `at_any_time`.
 pub fn update(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) -> Result<Outcome> {
-    let outcome =
-        attempt(context, app, lock, at_any_time).map_err(|error| notice::of_error(context, &app.name, error))?;
+    let outcome = attempt(context, app, lock, at_any_time)
+        .map_err(deployer::classified)
+        .map_err(|error| failed::note(context, &app.name, error))?;
     let mut state = AppState::load(&context.host.dirs, &app.name)?;
-    state.last_run = Some(LastRun { at: context.host.clock.now(), outcome: outcome.word().to_owned() });
+    state.last_run = Some(LastRun::new(context.host.clock.now(), outcome.word()));
     state.save(&context.host.dirs, &app.name)?;
+    if outcome.got_through() {
+        context.resolve(&app.name, &[AlertKind::UpdateFailed, AlertKind::Down])?;
+    }
     Ok(outcome)
 }
 
@@ -99,8 +106,10 @@ fn infrastructure(context: &Context<'_>, app: &App) -> Result<Option<String>> {
             return Ok(Some(format!("`{before}`, which comes before it, is still being worked on")));
         }
         let state = AppState::load(&context.host.dirs, before)?;
+        let under_way = journal::peek(&context.host.dirs, before).map_err(|error| error.into_problem(before))?;
+        let is_left = under_way.is_some_and(|progress| progress.last != EventName::Begun);
         let last = state.last_run.as_ref().map(|run| run.outcome.as_str());
-        if state.stuck.is_some() || matches!(last, Some("rolled-back" | "stuck" | "stuck-already")) {
+        if is_left || state.stuck.is_some() || matches!(last, Some("rolled-back" | "stuck" | "stuck-already")) {
             return Ok(Some(format!(
                 "infrastructure not healthy: `{before}`, which comes before it, is not as it should be"
             )));
@@ -265,12 +274,19 @@ impl Run<'_> {
         self.deployer.prepared(&current)?;
         self.prepare(&target)?;
         leftovers::delete(self.app, self.context.host, self.deployer, &self.store());
-        let preflight = self.preflight(None)?;
+        let preflight = match self.preflight(None) {
+            Err(error) if error.is::<Unsuitable>() => {
+                let reasons = vec![format!("{error:#}")];
+                let waits = Waits { candidate: Some(candidate.clone()), reasons, approvable: false };
+                return self.hold(state, waits);
+            }
+            counted => counted?,
+        };
         if let Some(outcome) = self.no_room(state, candidate, preflight.as_ref())? {
             return Ok(outcome);
         }
         let staged = match preflight {
-            Some(preflight) => manual::stage(self.context, self.deployer, &self.store(), preflight.holds())?,
+            Some(preflight) => staging::stage(self.context, self.app, self.deployer, &self.store(), preflight.holds())?,
             None => None,
         };
         let begun = self.apply_staged(state, candidate, &target, staged);
@@ -291,7 +307,11 @@ impl Run<'_> {
             return Ok(Outcome::Cancelled);
         }
         let Some(turn) = Turn::take(self.context, self.app, self.deployer)? else {
-            return Ok(turn::missed(self.context));
+            let missed = turn::missed(self.context);
+            if let Outcome::NotReady { reason } = &missed {
+                notice::update_failed(self.context, &self.app.name, reason.raw())?;
+            }
+            return Ok(missed);
         };
         if let Some(reason) = manual::in_use(self.app, self.deployer)? {
             return self
@@ -307,7 +327,11 @@ impl Run<'_> {
         self.context.resolve(&self.app.name, &[AlertKind::DiskShort])?;
         match self.deployer.observe()? {
             now if now == self.assessment.observed => self.begin(Kind::Update, target, continuity, staged, Some(turn)),
-            _ => Ok(Outcome::Released { by: Untrusted::new("the deployment changed while the update was prepared") }),
+            _ => {
+                let by = Untrusted::new("the deployment changed while the update was prepared");
+                notice::released(self.context, self.app, &by)?;
+                Ok(Outcome::Released { by })
+            }
         }
     }
 
@@ -326,7 +350,7 @@ impl Run<'_> {
                     "{} of app `{}` could not be prepared; the app was not touched",
                     target.version, self.app.name
                 );
-                Err(error).problem(|| Problem::new(what).hint(format!("cc-warm plan {}", self.app.name)))
+                Err(error).problem(|| Problem::new(what).told().hint(format!("cc-warm plan {}", self.app.name)))
             }
         }
     }

@@ -155,3 +155,19 @@ fn room_that_is_gone_before_the_stop_stops_no_app() {
     fixture.run(&["update"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
 }
+
+#[test]
+fn no_app_is_stopped_for_a_snapshot_that_could_not_be_staged_for_a_reason_that_stays() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let words: [(&[&str], i32); 2] = [(&["update", APP], 1), (&["snapshot", APP], 1)];
+    for (words, code) in words {
+        let said = fixture.run_with_fault("snapshot.stage.copied=fail", words).expect(code);
+        assert!(said.contains("no snapshot of `notes` can be taken; the app was not touched"), "{said}");
+        assert!(!said.contains("stopping"), "{said}");
+        assert_eq!((fixture.answering().as_deref(), fixture.journal().as_str()), (Some("1.0.0+1"), ""), "{said}");
+    }
+    // Without room for both copies, there is one.
+    let said = fixture.run_with_fault("snapshot.stage.copied=enospc", &["update", APP]).expect(0);
+    assert!(said.contains("no copy could be made while the app runs") && said.contains("updated: 1.0.0+1"), "{said}");
+}

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failure is how a test speaks")]
 
+mod before_anything;
 mod crash;
 mod disk;
 mod docs;
@@ -20,4 +21,5 @@ mod screen;
 mod shutdown;
 mod signals;
 mod text;
+mod unsuitable;
 mod wrong_data;

@@ -160,3 +160,15 @@ fn of_apps_with_data_on_one_file_system_one_at_a_time_is_stopped() {
     assert_eq!(update.wait().unwrap().code(), Some(0), "{rest}");
     assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
 }
+
+#[test]
+fn resume_given_at_once_or_twice_takes_the_app_over_again() {
+    let fixture = Fixture::running();
+    fixture.run(&["undeploy", APP]).expect(0);
+    for _ in 0..2 {
+        let text = fixture.run(&["resume", APP]).expect(0);
+        assert!(text.contains("taken over again") && text.contains("hint: cc-warm update notes"), "{text}");
+    }
+    fixture.run(&["update"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+}

@@ -4,6 +4,7 @@ mod scripted;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -135,6 +136,57 @@ fn the_environment_is_built_from_empty() {
         "TMPDIR",
     ];
     assert_eq!(names, wanted);
+    // Whoever deploys it, by hand or in a unit, with whatever is in their `PATH`.
+    assert!(text.lines().any(|line| line == "PATH=/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"), "{text}");
+}
+
+#[test]
+fn what_an_app_leaves_in_its_home_keeps_no_version_from_being_started() {
+    let script =
+        "i=0; while [ $i -lt 600 ]; do mkdir d; cd d; i=$((i+1)); done; echo on > $DATA_DIR/on; exec sleep 1000000\n";
+    let app = Scripted::running(Rung::Own, script);
+    app.written("on");
+    let maker = &app.fixture.sandbox.maker;
+    maker.write("run.sh", "exec sleep 1000000\n").unwrap();
+    maker.git(&["commit", "--quiet", "--all", "--message", "1.0.1+1"]).unwrap();
+    maker.git(&["tag", "1.0.1+1"]).unwrap();
+    // As many descriptors as systemd gives a unit, and less.
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 512; exec \"$0\" \"$@\""])
+        .arg(app.fixture.sandbox.program())
+        .arg("--config")
+        .arg(app.fixture.sandbox.config())
+        .args(["update", APP])
+        .output()
+        .unwrap();
+    let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let left: Vec<_> = fs::read_dir(app_folder(&app.state_dir())).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("scratch.")), "{left:?}");
+    assert_eq!(fs::read_dir(app_folder(&app.state_dir()).join("scratch")).unwrap().count(), 0);
+}
+
+#[test]
+fn another_user_in_the_configuration_keeps_no_app_from_its_data() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let app = Scripted::running(Rung::Own, "echo on > $DATA_DIR/on; exec sleep 1000000\n");
+    app.written("on");
+    let owner = fs::metadata(app.data()).unwrap().uid();
+    let path = app.fixture.sandbox.config();
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["apps"][APP]["deployer"]["process"]["user"] = json!("4000");
+    fs::write(path, config.to_string()).unwrap();
+    let maker = &app.fixture.sandbox.maker;
+    maker.write("note", "changed").unwrap();
+    maker.git(&["add", "--all"]).unwrap();
+    maker.git(&["commit", "--quiet", "--message", "1.0.1+1"]).unwrap();
+    maker.git(&["tag", "1.0.1+1"]).unwrap();
+    let text = app.run(&["update", APP]).expect(0);
+    assert!(text.contains(&format!("still runs as user {owner}")), "{text}");
+    app.run(&["restore", APP, "--yes"]).expect(0);
+    assert_eq!(fs::metadata(app.data()).unwrap().uid(), owner);
 }
 
 #[test]
@@ -185,6 +237,12 @@ fn a_killed_process_is_started_again_and_its_death_stays_known() {
         _ => None,
     });
     assert!(state.raw().contains("was killed by signal 9"), "{state:?}");
+    // Once it is long ago, the app is well, and updated again.
+    let path = app_folder(&app.state_dir()).join("status.json");
+    let mut status: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    status["last_death"]["at"] = json!("2020-02-02T00:00:00Z");
+    fs::write(&path, status.to_string()).unwrap();
+    assert_eq!(present(&host, &config).state, Convergence::Converged);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Asking docker. Whatever goes wrong in a question says nothing of the app: [`DeployError::NotReady`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::anyhow;
 
@@ -65,6 +65,11 @@ impl AbraDeployer<'_> {
         let mut volumes = self.api.volumes(&self.stack_name()?).map_err(DeployError::NotReady)?;
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(volumes)
+    }
+
+    /// The names of all volumes of this node, whoever they belong to.
+    pub(super) fn all_volumes(&self) -> Result<BTreeSet<String>, DeployError> {
+        self.api.volume_names().map_err(DeployError::NotReady)
     }
 
     /// Names and ids of all secrets, or configs.

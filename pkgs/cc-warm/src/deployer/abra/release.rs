@@ -11,7 +11,7 @@ use super::folder::{self, Mark, Needs, ServiceMark};
 use crate::deployer::compose::{self, Compose};
 use crate::deployer::docker_api::Objects;
 use crate::deployer::swarm::Service;
-use crate::deployer::{DeployError, Known, Release, Rendering, dotenv};
+use crate::deployer::{DeployError, Known, Release, Rendering, dotenv, outside};
 use crate::identity::{EnvDigest, Identity};
 use crate::sys::command::CommandError;
 use crate::sys::durable;
@@ -48,11 +48,7 @@ impl AbraDeployer<'_> {
         let stack = self.stack_name()?;
         let question = || -> Result<_> {
             let code = self.code(release)?;
-            let mut variables = BTreeMap::new();
-            if let Some(script) = small_file(&code.join("abra.sh"))? {
-                variables.extend(compose::exports(&script));
-            }
-            variables.extend(release.env.0.iter().map(|(key, value)| (key.clone(), value.clone())));
+            let mut variables = variables(&code, release)?;
             variables.insert("STACK_NAME".to_owned(), stack);
             variables.entry("DOMAIN".to_owned()).or_insert_with(|| self.domain().to_owned());
             let files = compose_files(&code, variables.get("COMPOSE_FILE").map(String::as_str))?;
@@ -82,7 +78,17 @@ impl AbraDeployer<'_> {
         };
         let required_env = sample().map_err(DeployError::Failed)?;
         let (_, missing_secrets) = self.missing_secrets(&compose, &self.services_now()?)?;
-        Ok(Rendering { required_env, missing_secrets, ..compose.rendering() })
+        let mut rendering = Rendering { required_env, missing_secrets, ..compose.rendering(&self.stack_name()?) };
+        rendering.binds.extend(self.read_from_outside(release, &compose).map_err(DeployError::Failed)?);
+        Ok(rendering)
+    }
+
+    /// What docker's program reads of the host for it, outside of the recipe.
+    fn read_from_outside(&self, release: &Release, compose: &Compose) -> Result<BTreeSet<String>> {
+        let code = self.code(release)?;
+        let mut all = outside::files(compose.root(), &code);
+        all.extend(outside::links(&code)?);
+        Ok(all)
     }
 
     /// Secrets that are not there: those that may be generated (name and version), and those that may not, in words.
@@ -289,6 +295,16 @@ fn small_file(path: &Path) -> Result<Option<String>> {
         Err(error) => return Err(error.into()),
     }
     Ok(durable::read(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// What the compose files of `release` are rendered with: what `abra.sh` exports, and the `.env` over it.
+fn variables(code: &Path, release: &Release) -> Result<BTreeMap<String, String>> {
+    let mut variables = BTreeMap::new();
+    if let Some(script) = small_file(&code.join("abra.sh"))? {
+        variables.extend(compose::exports(&script));
+    }
+    variables.extend(release.env.0.iter().map(|(key, value)| (key.clone(), value.clone())));
+    Ok(variables)
 }
 
 /// The files that `COMPOSE_FILE` names: all of the recipe, and regular.

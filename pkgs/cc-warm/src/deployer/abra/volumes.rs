@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::AbraDeployer;
+use crate::deployer::compose::{LIMITED, SIZE};
 use crate::deployer::docker_cli::STACK_LABEL;
 use crate::deployer::swarm::{self, VolumeInfo};
 use crate::deployer::{DeployError, Release};
@@ -40,6 +41,8 @@ impl AbraDeployer<'_> {
         let stack = self.stack_name()?;
         let prefix = format!("{stack}_");
         let compose = self.compose(release)?;
+        let labelled = self.volumes_now()?;
+        let all = self.all_volumes()?;
         let mut why = BTreeSet::new();
         for mount in compose.mounts().into_iter().filter(|mount| !mount.read_only && mount.kind != "tmpfs") {
             let (source, place) = (&mount.source, &mount.place);
@@ -51,16 +54,16 @@ impl AbraDeployer<'_> {
                 "volume" if source.is_empty() => {
                     why.insert(format!("an anonymous volume at {place}: its data goes with every deployment"));
                 }
-                "volume" => why.extend(
-                    compose.unsuitable_volume(source).map(|what| format!("the volume `{source}` at {place}: {what}")),
-                ),
+                "volume" => {
+                    let what = compose.unsuitable_volume(source).or_else(|| strange(&full, &all, &labelled));
+                    why.extend(what.map(|what| format!("the volume `{source}` at {place}: {what}")));
+                }
                 kind => {
                     why.insert(format!("a {kind} mount of `{source}` at {place}"));
                 }
             }
         }
         let running = self.stack_now()?;
-        let labelled = self.volumes_now()?;
         let mounted: BTreeSet<String> = running.services.iter().flat_map(swarm::Service::volumes).collect();
         for name in mounted.iter().filter(|name| !labelled.iter().any(|volume| volume.name == **name)) {
             if !self.is_unmanaged(name, name.strip_prefix(&prefix).unwrap_or(name)) {
@@ -71,7 +74,8 @@ impl AbraDeployer<'_> {
             if self.is_unmanaged(&volume.name, volume.name.strip_prefix(&prefix).unwrap_or(&volume.name)) {
                 continue;
             }
-            why.extend(unsuitable(volume).map(|what| format!("the volume `{}`: {what}", volume.name)));
+            let found = unsuitable(volume).or_else(|| is_limited(volume).then(|| LIMITED.to_owned()));
+            why.extend(found.map(|what| format!("the volume `{}`: {what}", volume.name)));
             for container in self.containers_with(&volume.name)? {
                 let own = container.labels.as_ref().and_then(|labels| labels.get(STACK_LABEL)) == Some(&stack);
                 if container.state != "exited" && !own {
@@ -148,17 +152,71 @@ fn folder_of(volume: &VolumeInfo) -> Result<Volume> {
     Ok(Volume { name: volume.name.clone(), dir })
 }
 
-/// Why a volume that exists cannot be snapshotted.
+/// Why a volume that docker would find by its name is not of those that are snapshotted; one that is not there yet will be.
+fn strange(full: &str, all: &BTreeSet<String>, own: &[VolumeInfo]) -> Option<String> {
+    let is_own = own.iter().any(|volume| volume.name == full);
+    (!is_own && all.contains(full))
+        .then(|| format!("the volume `{full}` exists already, and does not bear the stack's label on this node"))
+}
+
+/// Whether docker holds the volume to a size. Such a one is taken back, where that has begun already; but nothing is begun.
+fn is_limited(volume: &VolumeInfo) -> bool {
+    volume.options.iter().flatten().any(|(key, _)| key == SIZE)
+}
+
+/// Why a volume that exists cannot be snapshotted, or restored.
 fn unsuitable(volume: &VolumeInfo) -> Option<String> {
     if volume.driver != "local" {
         return Some(format!("its driver is `{}`, not `local`", volume.driver));
     }
     let options = volume.options.iter().flatten().map(|(key, _)| key.as_str());
-    let other: Vec<&str> = options.filter(|key| *key != "size").collect();
+    let other: Vec<&str> = options.filter(|key| *key != SIZE).collect();
     if !other.is_empty() {
         return Some(format!("it has the driver options {}", other.join(", ")));
     }
     let path = Path::new(&volume.mountpoint);
     (!path.is_absolute() || path.file_name().is_none_or(|name| name != DATA))
         .then(|| format!("its data is at `{}`, where docker keeps none", volume.mountpoint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_of_somebody_else_is_strange_and_a_new_one_is_not() {
+        let own = [VolumeInfo {
+            name: "mine_data".to_owned(),
+            driver: "local".to_owned(),
+            mountpoint: String::new(),
+            labels: None,
+            options: None,
+        }];
+        let all = BTreeSet::from(["mine_data", "login_mariadb"].map(str::to_owned));
+        for (name, is_strange) in [("mine_data", false), ("login_mariadb", true), ("mine_new", false)] {
+            assert_eq!(strange(name, &all, &own).is_some(), is_strange, "{name}");
+        }
+    }
+
+    #[test]
+    fn knows_volumes_that_cannot_be_snapshotted_and_those_that_are_only_taken_back() {
+        for (driver, options, mountpoint, suits, limited) in [
+            ("local", &[][..], "/d/v/_data", true, false),
+            ("local", &["size"], "/d/v/_data", true, true),
+            ("local", &["size", "type"], "/d/v/_data", false, true),
+            ("nfs", &[], "/d/v/_data", false, false),
+            ("local", &[], "/d/v/data", false, false),
+            ("local", &[], "v/_data", false, false),
+        ] {
+            let volume = VolumeInfo {
+                name: "v".to_owned(),
+                driver: driver.to_owned(),
+                mountpoint: mountpoint.to_owned(),
+                labels: None,
+                options: Some(options.iter().map(|key| ((*key).to_owned(), "1".to_owned())).collect()),
+            };
+            assert_eq!((unsuitable(&volume).is_none(), is_limited(&volume)), (suits, limited), "{volume:?}");
+            assert_eq!(folder_of(&volume).is_ok(), suits, "{volume:?}");
+        }
+    }
 }

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! <state>/process/apps/<app>/deployment.json   what is deployed (0600)
+//!                            account.json      as whom it was last started
 //!                            status.json       how it is, by its supervisor
 //!                            launch.lock       held while a supervisor starts
 //!                            launch-failure.json   why the last one that failed did
 //!                            releases/<commit>/…   the code
 //!                            scratch/          HOME and TMPDIR, emptied by each deploy
+//!                            scratch.old-*/    those of earlier deployments, until they are deleted
 //!                            log, log.1        what the app said
 //! <state>/process/volumes/<stack>_<name>/_data     docker's layout
 //!                                        owner     the app's name
@@ -17,6 +19,8 @@ use std::path::{Path, PathBuf};
 use crate::config::names::AppName;
 use crate::identity::CommitId;
 use crate::sys::dirs::Dirs;
+
+const OLD_SCRATCH: &str = "scratch.old-";
 
 /// The folder of one app.
 #[derive(Debug, Clone)]
@@ -41,6 +45,10 @@ impl Folder {
         self.root.join("deployment.json")
     }
 
+    pub(super) fn account(&self) -> PathBuf {
+        self.root.join("account.json")
+    }
+
     pub(super) fn status(&self) -> PathBuf {
         self.root.join("status.json")
     }
@@ -63,6 +71,19 @@ impl Folder {
 
     pub(super) fn scratch(&self) -> PathBuf {
         self.root.join("scratch")
+    }
+
+    /// Where a scratch folder waits for its deletion.
+    pub(super) fn old_scratch(&self, id: &str) -> PathBuf {
+        self.root.join(format!("{OLD_SCRATCH}{id}"))
+    }
+
+    /// What waits for its deletion.
+    pub(super) fn old_scratches(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let is_old =
+            |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(OLD_SCRATCH.as_bytes());
+        entries.filter(is_old).map(|entry| entry.path()).collect()
     }
 
     pub(super) fn log(&self) -> PathBuf {

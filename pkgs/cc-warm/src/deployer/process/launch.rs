@@ -17,8 +17,8 @@ use crate::config::names::AppName;
 use crate::error::{self, Exit, Problem};
 use crate::lock::AppLock;
 use crate::sys::command::{CommandError, Program};
-use crate::sys::durable;
 use crate::sys::untrusted::Untrusted;
+use crate::sys::{durable, random};
 
 /// Where systemd, if it runs, says so.
 const SYSTEMD: &str = "/run/systemd/system";
@@ -111,6 +111,8 @@ fn unit(exe: &Path, deployed: &Deployed, launch: &Launch) -> Result<Program> {
         .arg(format!("--unit={unit}"))
         .arg(format!("--description=Co-op Cloud app {}", deployed.app))
         .args(["--service-type=notify", "--property=KillMode=control-group", "--property=NotifyAccess=main"])
+        // One process that the kernel kills for want of memory is started again, as any that dies; the others stay.
+        .arg("--property=OOMPolicy=continue")
         .arg(format!("--property=TimeoutStopSec={}", deployed.grace + 15))
         .arg(format!("--property=TimeoutStartSec={}", LAUNCH.as_secs() * 2))
         .arg(format!("--setenv=PATH={path}"))
@@ -138,7 +140,7 @@ fn with_faults(program: Program) -> Program {
 }
 
 /// The app's user must be able to come as far as the state folder; what is inside is shown to it, or opened, by us.
-fn must_be_reachable(state: &Path, account: Option<Account>) -> Result<()> {
+pub(super) fn must_be_reachable(state: &Path, account: Option<Account>) -> Result<()> {
     let Some(Account { uid, gid }) = account else { return Ok(()) };
     for folder in state.ancestors().skip(1) {
         let found = fs::metadata(folder).with_context(|| format!("cannot look at `{}`", folder.display()))?;
@@ -178,12 +180,14 @@ fn open_the_way(folder: &Folder, deployed: &Deployed) -> Result<()> {
     Ok(())
 }
 
-/// Makes the scratch folder anew: nothing that an earlier version left there reaches the next.
+/// Makes the scratch folder anew: nothing that an earlier version left there reaches the next. What that is is the app's
+/// affair, so that deleting it could fail or take long: the app is down, and it only gets another name.
 pub(super) fn fresh_scratch(folder: &Folder, account: Option<Account>) -> Result<()> {
     let scratch = folder.scratch();
-    match fs::remove_dir_all(&scratch) {
+    let old = folder.old_scratch(&random::id()?);
+    match fs::rename(&scratch, &old) {
         Err(e) if e.kind() != ErrorKind::NotFound => {
-            return Err(e).with_context(|| format!("cannot empty `{}`", scratch.display()));
+            return Err(e).with_context(|| format!("cannot set `{}` apart", scratch.display()));
         }
         _ => {}
     }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use super::folder::Folder;
 use crate::deployer::Release;
 use crate::identity::{CommitId, Env, Identity};
+use crate::snapshot;
 use crate::sys::dirs::AppDirs;
 use crate::sys::durable;
 
@@ -52,6 +53,11 @@ pub(super) fn find(folder: &Folder, dirs: &AppDirs, identity: &Identity) -> Resu
 
 /// Drops everything but `wanted`.
 pub(super) fn keep_only(folder: &Folder, dirs: &AppDirs, wanted: &[Identity]) -> Result<()> {
+    for scratch in folder.old_scratches() {
+        if let Err(error) = snapshot::delete_tree(&scratch) {
+            tracing::warn!("it is tried again the next time: {error:#}");
+        }
+    }
     let commits: BTreeSet<&OsStr> = wanted.iter().map(|identity| OsStr::new(identity.commit.as_str())).collect();
     for name in names(&folder.releases())? {
         if !commits.contains(name.as_os_str()) {
@@ -82,7 +88,7 @@ fn remove_tree(path: &Path) -> Result<()> {
     let doomed = Path::new(&doomed);
     if !path.as_os_str().as_encoded_bytes().ends_with(b".trash") {
         durable::rename(path, doomed)?;
-        return fs::remove_dir_all(doomed).with_context(|| format!("cannot remove `{}`", doomed.display()));
+        return snapshot::delete_tree(doomed);
     }
-    fs::remove_dir_all(path).with_context(|| format!("cannot remove `{}`", path.display()))
+    snapshot::delete_tree(path)
 }

@@ -56,6 +56,25 @@ pub(super) struct Account {
     pub(super) gid: u32,
 }
 
+/// As whom an app was last started: `account.json`, which a stop leaves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct RanAs {
+    format: u32,
+    account: Account,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+impl RanAs {
+    pub(super) fn read(folder: &Folder) -> Result<Option<Account>> {
+        Ok(read::<Self>(folder, &folder.account())?.map(|ran| ran.account))
+    }
+
+    pub(super) fn write(folder: &Folder, account: Account) -> Result<()> {
+        durable::replace_json(&folder.account(), &Self { format: FORMAT, account, rest: Map::new() })
+    }
+}
+
 /// How an app is kept together, from the strongest to the weakest. Chosen by trying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -84,8 +84,30 @@ impl<'a> Volumes<'a> {
         Ok(durable::read(&dir.join(OWNER))?.is_some_and(|owner| owner == self.app.name.as_str().as_bytes()))
     }
 
-    /// Makes the volume `full_name`, empty, if it does not exist; its data belongs to `account`.
+    /// As [`Self::make`]; fails if there is data of somebody else than `account`.
     pub(super) fn create(&self, full_name: &str, account: Option<Account>) -> Result<Volume> {
+        let volume = self.make(full_name, account)?;
+        self.must_belong(full_name, account)?;
+        Ok(volume)
+    }
+
+    /// To which user the data of `full_name` belongs; `None` if there is none.
+    pub(super) fn owner(&self, full_name: &str) -> Option<u32> {
+        fs::symlink_metadata(self.data(full_name)).ok().map(|found| found.uid())
+    }
+
+    /// Fails if `full_name` has data of somebody else than `account`.
+    pub(super) fn must_belong(&self, full_name: &str, account: Option<Account>) -> Result<()> {
+        let data = self.data(full_name);
+        match fs::symlink_metadata(&data) {
+            Ok(found) => must_belong(&data, &found, account),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e).with_context(|| format!("cannot look at `{}`", data.display())),
+        }
+    }
+
+    /// Makes the volume `full_name`, empty, if it does not exist; new data belongs to `account`.
+    pub(super) fn make(&self, full_name: &str, account: Option<Account>) -> Result<Volume> {
         let ours = full_name.strip_prefix(&self.full_name("")).is_some_and(|rest| !rest.is_empty());
         let plain = full_name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'));
         ensure!(ours && plain, "`{full_name}` is no name of a volume of app `{}`", self.app.name);
@@ -99,7 +121,7 @@ impl<'a> Volumes<'a> {
         ensure!(self.is_ours(&dir)?, "the volume `{full_name}` belongs to somebody else");
         let data = dir.join(DATA);
         match fs::symlink_metadata(&data) {
-            Ok(found) => must_belong(&data, &found, account)?,
+            Ok(found) => ensure!(found.is_dir(), "`{}` is not a folder", data.display()),
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 let new = dir.join(NEW);
                 match DirBuilder::new().mode(0o700).create(&new) {
