@@ -41,7 +41,7 @@ impl AbraDeployer<'_> {
             Ok(Release { env, ..release.clone() })
         };
         let release = &keep().map_err(DeployError::Failed)?;
-        let compose = self.compose(release)?;
+        let compose = self.new_compose(release)?;
         self.must_be_recognisable(release, &compose)?;
         let (new, lost) = self.missing_secrets(&compose, &services)?;
         if !lost.is_empty() {
