@@ -118,6 +118,10 @@ let
         message = "${option name}: update.pin and update.ignore both name ${toString app.update.pin}: remove it from one of them.";
       }
       {
+        assertion = !(facts.usesDocker app) || !(app.env ? STACK_NAME);
+        message = "${option name}.env.STACK_NAME: with another stack's name the app would be on empty volumes: set ${option name}.deployer.abra.stack.";
+      }
+      {
         assertion = lib.all (window: window.from != window.to) app.update.windows;
         message = "${option name}: a window of update.windows that opens and closes at the same time is never open: leave update.windows empty for \"always\".";
       }

@@ -111,6 +111,12 @@ in
         "services.ccWarm.apps.a: the domain `a-very-long-name-of-an-app.department.example.org` has 49 characters, and docker's names, which begin with it, have 64 at most: use one of at most 45, or say how the stack is called (services.ccWarm.apps.a.deployer.abra.stack)."
       ];
     };
+    "a stack named in env" = {
+      config = only { env.STACK_NAME = "wiki"; };
+      messages = [
+        "services.ccWarm.apps.a.env.STACK_NAME: with another stack's name the app would be on empty volumes: set services.ccWarm.apps.a.deployer.abra.stack."
+      ];
+    };
     "a zone too long for docker" = {
       config = with' {
         zone = "continuous-integration.example.org";

@@ -17,6 +17,7 @@
 
 mod act;
 mod ask;
+mod environment_files;
 mod folder;
 mod observe;
 mod prepare;

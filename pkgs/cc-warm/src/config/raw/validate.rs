@@ -85,6 +85,11 @@ impl RawApp {
                 "`env`: `{key}` is not the name of a variable"
             );
         }
+        ensure!(
+            !matches!(self.deployer, RawDeployer::Abra { .. }) || !self.env.contains_key("STACK_NAME"),
+            "`env` sets `STACK_NAME`: its data would be looked for in another stack, on empty volumes; the stack's name is \
+             `deployer.abra.stack`"
+        );
         for file in &self.environment_files {
             file.check("environmentFiles")?;
         }
@@ -199,5 +204,25 @@ impl RawUpdate {
             keep_failed: self.keep_failed,
             keep_previous: self.keep_previous,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_stack_is_no_variable() {
+        let validated = |deployer: &str| {
+            let json = format!(
+                r#"{{"recipe": "https://example.org/login", "domain": "login.example.org", "warm": "live",
+                    "stateful": false, "deployer": {deployer}, "env": {{"STACK_NAME": "login"}}}}"#
+            );
+            let app: RawApp = serde_json::from_str(&json).unwrap();
+            app.validate("login".parse().unwrap(), Path::new("/servers"), None)
+        };
+        let said = format!("{:#}", validated(r#"{"abra": {"server": "default"}}"#).unwrap_err());
+        assert!(said.contains("deployer.abra.stack"), "{said}");
+        validated(r#"{"process": {}}"#).unwrap();
     }
 }

@@ -19,6 +19,7 @@ impl AbraDeployer<'_> {
         fault::point("abra.prepare").map_err(DeployError::failed)?;
         self.ready()?;
         self.set_up(release).map_err(DeployError::Failed)?;
+        self.must_keep_its_stack()?;
         let services = self.services_now()?;
         let is_new = self.env_text().map_err(DeployError::Failed)?.is_none();
         if is_new {
@@ -40,7 +41,7 @@ impl AbraDeployer<'_> {
             Ok(Release { env, ..release.clone() })
         };
         let release = &keep().map_err(DeployError::Failed)?;
-        let compose = self.compose(release)?;
+        let compose = self.new_compose(release)?;
         self.must_be_recognisable(release, &compose)?;
         let (new, lost) = self.missing_secrets(&compose, &services)?;
         if !lost.is_empty() {
@@ -55,6 +56,20 @@ impl AbraDeployer<'_> {
         needs.configs = self.named(&compose.configs(), Objects::Configs, "config")?;
         self.folder.write_needs(&needs.identity.clone(), &needs).map_err(DeployError::Failed)?;
         self.note_volumes()
+    }
+
+    /// All that is docker's is found by the stack's name: with another one from the next deployment on, neither the
+    /// volumes nor the secrets of this app would be its own any more.
+    fn must_keep_its_stack(&self) -> Result<(), DeployError> {
+        let own = self.own_keys().map_err(DeployError::Failed)?;
+        let stack = self.stack_name()?;
+        match other_stack(&own.0, &stack) {
+            None => Ok(()),
+            Some(_) => Err(DeployError::Failed(anyhow!(
+                "a file of `environmentFiles` sets `STACK_NAME` to another stack than `{stack}`, where the app's data is: \
+                 take it out (the stack's name is `deployer.abra.stack`)"
+            ))),
+        }
     }
 
     /// A version whose label says another one could not be told apart once it is deployed.
@@ -164,5 +179,25 @@ impl AbraDeployer<'_> {
         let said = crate::sys::untrusted::Untrusted::from_bytes(&output.stderr, 4096);
         tracing::debug!(app = %self.app.name, "{}", said.terminal());
         Ok(())
+    }
+}
+
+/// The stack that the variables `own`, laid over the `.env`, name, if that is not `stack`.
+fn other_stack<'a>(own: &'a BTreeMap<String, String>, stack: &str) -> Option<&'a str> {
+    own.get("STACK_NAME").map(String::as_str).filter(|named| *named != stack)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_does_not_move_an_app_to_another_stack() {
+        let own = |name: &str| BTreeMap::from([("STACK_NAME".to_owned(), name.to_owned())]);
+        assert_eq!(other_stack(&BTreeMap::new(), "login"), None);
+        assert_eq!(other_stack(&own("login"), "login"), None);
+        assert_eq!(other_stack(&own("other"), "login"), Some("other"));
+        // Laid over a name in the `.env`, it is another one too.
+        assert_eq!(other_stack(&own(""), "login"), Some(""));
     }
 }

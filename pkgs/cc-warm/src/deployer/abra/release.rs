@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::AbraDeployer;
 use super::folder::{self, Mark, Needs, ServiceMark};
+use super::{AbraDeployer, environment_files};
 use crate::deployer::compose::{self, Compose};
 use crate::deployer::docker_api::Objects;
 use crate::deployer::swarm::Service;
@@ -45,6 +45,20 @@ impl AbraDeployer<'_> {
 
     /// What docker makes of the release's compose files.
     pub(super) fn compose(&self, release: &Release) -> Result<Compose, DeployError> {
+        self.rendered(release, |_, _, _| Ok(()))
+    }
+
+    /// The same, of code that docker might never have read here: what it names is looked at before docker opens it. What
+    /// was prepared is not asked again, so that the way back is free.
+    pub(super) fn new_compose(&self, release: &Release) -> Result<Compose, DeployError> {
+        self.rendered(release, environment_files::can_be_read)
+    }
+
+    fn rendered(
+        &self,
+        release: &Release,
+        check: impl Fn(&[PathBuf], &Path, &BTreeMap<String, String>) -> Result<()>,
+    ) -> Result<Compose, DeployError> {
         let stack = self.stack_name()?;
         let question = || -> Result<_> {
             let code = self.code(release)?;
@@ -52,6 +66,7 @@ impl AbraDeployer<'_> {
             variables.insert("STACK_NAME".to_owned(), stack);
             variables.entry("DOMAIN".to_owned()).or_insert_with(|| self.domain().to_owned());
             let files = compose_files(&code, variables.get("COMPOSE_FILE").map(String::as_str))?;
+            check(&files, &code, &variables)?;
             let mut question = self.docker.rendered(&files).cwd(&code);
             for (key, value) in variables.iter().filter(|(key, _)| !RESERVED.contains(&key.as_str())) {
                 question = question.env(key, value);
@@ -71,7 +86,7 @@ impl AbraDeployer<'_> {
 
     pub(super) fn rendering(&self, release: &Release) -> Result<Rendering, DeployError> {
         self.ready()?;
-        let compose = self.compose(release)?;
+        let compose = self.new_compose(release)?;
         let sample = || -> Result<BTreeSet<String>> {
             let sample = small_file(&self.code(release)?.join(".env.sample"))?.unwrap_or_default();
             Ok(dotenv::required(&sample).map(str::to_owned).collect())
