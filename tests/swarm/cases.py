@@ -235,10 +235,10 @@ def an_abra_that_hangs_is_killed_and_asked_again(w):
     w.publish("1.0.0+1")
     w.update()
     w.publish("1.1.0+1")
-    w.faults.write_text("hang")
-    running = w.start("update", w.name, CC_WARM_TEST_ABRA_SECONDS="3")
+    w.faults.write_text("hang-deploy-once")
+    # As in production, the patience is over before the first call is given up.
+    running = w.start("update", w.name, CC_WARM_TEST_ABRA_SECONDS="3", CC_WARM_PATIENCE_MS="1000")
     w.wait("it is killed", lambda: "did not end within 3 s and was killed" in running.said())
-    w.faults.unlink()
     running.end(exit=0)
     same("then it is deployed", w.runs(), "1.1.0+1")
     left = [

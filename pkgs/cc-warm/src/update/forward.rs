@@ -125,6 +125,10 @@ impl Operation<'_> {
         self.write(&Event::Deploying)?;
         let since = Instant::now();
         let generation = self.deploy(target).map_err(|error| match error {
+            // A hang, or our own disk: with the deployer answering, the way back is possible, and the app is down.
+            DeployError::NotReady(error) if self.deployer.observe().is_ok() => {
+                Setback::Back(Cause::Interrupted, Untrusted::new(format!("it could not be deployed now: {error:#}")))
+            }
             DeployError::NotReady(error) => Setback::NotReady(error),
             DeployError::Failed(error) => {
                 Setback::Back(Cause::Failed, Untrusted::new(format!("it could not be deployed: {error:#}")))

@@ -4,6 +4,7 @@
 use anyhow::Result;
 
 use super::assess::Assessment;
+use super::ballast;
 use super::context::Context;
 use super::journal;
 use super::saga::{EventName, Progress};
@@ -178,8 +179,15 @@ pub fn of_unfinished(context: &Context<'_>, name: &AppName, error: anyhow::Error
         .fact("because", format!("{error:#}"))
         .hint(format!("cc-warm recover {name}"))
         .hint(format!("cc-warm status {name}"));
-    match context.raise(name, alert) {
-        Ok(()) => error,
+    if context.raise(name, alert.clone()).is_ok() {
+        return error;
+    }
+    // On a full disk there is the ballast; an app that may be down is what it is for.
+    match ballast::free(&context.host.dirs.app(name.as_str())) {
+        Ok(()) => match context.raise(name, alert) {
+            Ok(()) => error,
+            Err(other) => error.context(format!("and the alert could not be written: {other:#}")),
+        },
         Err(other) => error.context(format!("and the alert could not be written: {other:#}")),
     }
 }

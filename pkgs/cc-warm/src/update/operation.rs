@@ -39,6 +39,27 @@ fn patience() -> Duration {
     wanted.map_or(PATIENCE, Duration::from_millis)
 }
 
+/// Asks again while there is no answer, for `patience` after the first refusal: what hangs may take longer than that to
+/// refuse, and is asked again all the same.
+fn patiently<T>(
+    patience: Duration,
+    say: &dyn Fn(&str),
+    mut ask: impl FnMut() -> Result<T, DeployError>,
+) -> Result<T, DeployError> {
+    let mut answer = ask();
+    let deadline = Deadline::after(patience);
+    let mut pause = Duration::from_millis(200);
+    while let Err(DeployError::NotReady(error)) = &answer
+        && !deadline.is_over()
+    {
+        say(&format!("waiting for the deployer: {error:#}"));
+        std::thread::sleep(pause.min(deadline.left()));
+        pause = (pause * 2).min(Duration::from_secs(15));
+        answer = ask();
+    }
+    answer
+}
+
 /// Tells what happens, a line an event, to whoever watches.
 pub trait Narrator: Reporter {
     /// `text` has just begun or happened.
@@ -126,19 +147,8 @@ impl Operation<'_> {
     }
 
     /// Asks a deployer again while it does not answer, with back-off; a fact about the app is returned at once.
-    pub fn patiently<T>(&self, mut ask: impl FnMut() -> Result<T, DeployError>) -> Result<T, DeployError> {
-        let deadline = Deadline::after(patience());
-        let mut pause = Duration::from_millis(200);
-        loop {
-            match ask() {
-                Err(DeployError::NotReady(error)) if !deadline.is_over() => {
-                    self.say(&format!("waiting for the deployer: {error:#}"));
-                    std::thread::sleep(pause.min(deadline.left()));
-                    pause = (pause * 2).min(Duration::from_secs(15));
-                }
-                other => return other,
-            }
-        }
+    pub fn patiently<T>(&self, ask: impl FnMut() -> Result<T, DeployError>) -> Result<T, DeployError> {
+        patiently(patience(), &|text| self.say(text), ask)
     }
 
     /// Stops the app and waits until nothing of it is left. Done again, it does nothing.
@@ -168,6 +178,7 @@ impl Operation<'_> {
         self.say(&format!("deploying {}", release.version));
         self.patiently(|| {
             fault::point("act.deploy").map_err(DeployError::failed)?;
+            fault::point("act.deploy.silent").map_err(DeployError::not_ready)?;
             self.deployer.deploy(release, self.lock)
         })?;
         let observed = self.patiently(|| self.deployer.observe())?;
@@ -273,5 +284,25 @@ impl Operation<'_> {
         .hint(format!("cc-warm recover {}", self.app.name))
         .because(error)
         .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As abra and docker in production: what hangs takes longer to be given up than the patience lasts.
+    #[test]
+    fn what_hangs_for_longer_than_the_patience_is_asked_again() {
+        let mut asked = 0;
+        let answer = patiently(Duration::from_millis(20), &|_| {}, || {
+            asked += 1;
+            if asked == 2 {
+                return Ok("deployed");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            Err(DeployError::not_ready(anyhow!("it was given up")))
+        });
+        assert_eq!((answer.unwrap(), asked), ("deployed", 2));
     }
 }

@@ -248,3 +248,19 @@ fn an_app_that_is_left_down_whatever_the_exit_code() {
     assert!(told.contains("resolved: notes: an operation could not be finished"), "{told}");
     assert_eq!(screen.fixture.answering().as_deref(), Some("1.0.0+1"));
 }
+
+/// What does not deploy while the deployer answers: abra hangs, or our own disk is full.
+#[test]
+fn a_deployment_that_hangs_while_the_deployer_answers_goes_back_at_once() {
+    let mut screen = Screen::running();
+    screen.fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let hangs = "act.deploy.silent#1=fail,act.deploy.silent#2=fail,act.deploy.silent#3=fail";
+    let said =
+        screen.shows_with(&["update"], |program| program.env("CC_WARM_FAULT", hangs).env("CC_WARM_PATIENCE_MS", "500"));
+    assert!(said.contains("it could not be deployed now") && said.ends_with("[exit 11]\n"), "{said}");
+    assert_eq!(screen.fixture.answering().as_deref(), Some("1.0.0+1"));
+    assert_eq!(screen.fixture.journal(), "");
+    // It is not the version's fault.
+    screen.shows(&["update"]);
+    assert_eq!(screen.fixture.answering().as_deref(), Some("1.1.0+2"));
+}
