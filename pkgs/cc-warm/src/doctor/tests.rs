@@ -156,8 +156,8 @@ fn everything_that_is_wrong_has_what_mends_it() {
     BAD      alerts           `/var/lib/ci-warm/outbox/x.json` does not parse
     BAD      app login        unhealthy, so it is not updated: http https://login.example.org/ answered 502, wanted 200
                               mend: cc-warm status login
-    BAD      app cloud        it is stuck: down, until you act
-                              mend: cc-warm restore cloud
+    BAD      app cloud        it is stuck, until you act
+                              mend: cc-warm status cloud
     BAD      app wiki         an operation was cut short at `deploying`
                               mend: cc-warm recover wiki
     warning  app chat         busy: held by process 7 (`cc-warm update chat`)
