@@ -55,12 +55,13 @@ impl Night<'_> {
         if self.interrupt.is_set() {
             return Ok(Exit::Cancelled);
         }
+        let before = Config::load(self.config).ok();
         let begun = clock::monotonic();
         let built = self.rebuild();
         if self.interrupt.is_set() {
             return Ok(Exit::Cancelled);
         }
-        let updated = self.update(begun);
+        let updated = self.update(begun, before);
         if let (Err(error), Err(_)) = (&built, &updated) {
             (self.say)(&format!("the rebuild failed too: {error:#}"));
         }
@@ -123,8 +124,18 @@ impl Night<'_> {
     }
 
     /// Starts the units that have not run since `begun`, and waits for them.
-    fn update(&self, begun: Duration) -> Result<()> {
-        let config = Config::load(self.config)?;
+    fn update(&self, begun: Duration, before: Option<Config>) -> Result<()> {
+        let config = match (Config::load(self.config), before) {
+            (Ok(config), _) => config,
+            // A newer cc-warm's: its units are systemd's to start, and read it themselves.
+            (Err(error), Some(before)) => {
+                (self.say)(&format!(
+                    "the configuration cannot be used by this cc-warm, so its apps are those of before: {error:#}"
+                ));
+                before
+            }
+            (Err(error), None) => return Err(error),
+        };
         let live = config.in_order().into_iter().filter(|name| config.apps[name].warm == Warm::Live);
         let units: Vec<String> = live.map(|name| unit(&name)).collect();
         if units.is_empty() {

@@ -101,6 +101,16 @@ fn a_rebuild_that_fails_is_reported_and_stops_no_update() {
 }
 
 #[test]
+fn a_rebuild_that_brings_a_configuration_of_a_newer_program_stops_no_update() {
+    let fixture = Fixture::new(0, 0);
+    let path = fixture.root.path().join("config.json").display().to_string();
+    let (result, said, calls) = fixture.night(&["sh", "-c", &format!("echo '{{\"new\":1}}' > {path}")], Duration::ZERO);
+    assert_eq!(result.unwrap(), Exit::Done);
+    assert!(said.contains("cannot be used by this cc-warm"), "{said}");
+    assert_eq!(calls, format!("{SHOW}{START}"));
+}
+
+#[test]
 fn an_update_unit_that_fails_is_reported() {
     let (result, ..) = Fixture::new(0, 1).night(&[], Duration::ZERO);
     assert!(result.unwrap_err().to_string().contains("not every update unit"));

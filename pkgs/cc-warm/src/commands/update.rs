@@ -35,7 +35,14 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     if session.json || session.host.interrupt.is_set() {
         return Ok(exit);
     }
-    let config = Config::load(&global.config)?;
+    let config = match Config::load(&global.config) {
+        Ok(config) => config,
+        Err(error) => {
+            // A newer cc-warm's, most likely: its own units go by it. What was done here was done.
+            say!("the configuration that is there now cannot be used by this cc-warm, which is done: {error:#}");
+            return Ok(exit);
+        }
+    };
     if config == session.config {
         return Ok(exit);
     }

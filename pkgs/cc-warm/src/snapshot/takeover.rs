@@ -16,6 +16,7 @@ const WHILE_RUNNING: Duration = Duration::from_mins(2);
 
 /// [`WHILE_RUNNING`].
 #[cfg(not(feature = "fault-points"))]
+#[must_use]
 pub fn while_running() -> Duration {
     WHILE_RUNNING
 }

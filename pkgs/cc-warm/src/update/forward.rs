@@ -148,6 +148,10 @@ impl Operation<'_> {
             Verdict::Healthy(report) => self.say(&format!("healthy: {}", report.sentence())),
             Verdict::Unhealthy(report) => return Err(failed(report.sentence())),
             Verdict::Died(report) => {
+                // Whatever dies stays deployed.
+                if let Observed::Absent { .. } = self.patiently(|| self.deployer.observe()).map_err(Setback::from)? {
+                    return Err(Setback::Released(Untrusted::new("it was undeployed by someone else")));
+                }
                 let words = self.deployer.last_words();
                 return Err(failed(format!("{}\nits last words:\n{}", report.sentence(), words.raw().trim_end())));
             }

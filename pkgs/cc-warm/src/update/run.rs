@@ -68,7 +68,7 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
     let deployer = deployer::open(context.host, app)?;
     let assessment = assess(context, app, deployer.as_ref(), &state).map_err(deployer::classified)?;
     notice::answers(context, app)?;
-    let run = Run { context, app, deployer: deployer.as_ref(), lock, assessment: &assessment };
+    let run = Run { context, app, deployer: deployer.as_ref(), lock, assessment: &assessment, at_any_time };
     match assessment.next.clone() {
         Next::FirstDeploy(candidate) => run.first_deploy(&mut state, &candidate),
         Next::NotDeployed => Ok(Outcome::NotDeployed),
@@ -81,12 +81,11 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
             if let Some(held) = held {
                 run.hold(&mut state, Waits::of(held.candidate, &held.reasons))?;
             }
-            let open = at_any_time || window::is_open(&app.update.windows, context.host.clock.local());
-            if app.stateful && !open {
-                let current = assessment.current().map(|identity| identity.version);
-                return Ok(Outcome::Waiting { current, candidate: target });
+            let candidate = Candidate { version: target, commit };
+            match run.outside_of_windows(&candidate) {
+                Some(outcome) => Ok(outcome),
+                None => run.apply(&mut state, &candidate),
             }
-            run.apply(&mut state, &Candidate { version: target, commit })
         }
     }
 }
@@ -162,9 +161,19 @@ struct Run<'a> {
     deployer: &'a dyn Deployer,
     lock: &'a AppLock,
     assessment: &'a Assessment,
+    at_any_time: bool,
 }
 
 impl Run<'_> {
+    /// That a stateful app waits, where it may not be stopped now.
+    fn outside_of_windows(&self, candidate: &Candidate) -> Option<Outcome> {
+        let open = self.at_any_time || window::is_open(&self.app.update.windows, self.context.host.clock.local());
+        (self.app.stateful && !open).then(|| Outcome::Waiting {
+            current: self.assessment.current().map(|identity| identity.version),
+            candidate: candidate.version.clone(),
+        })
+    }
+
     fn save(&self, state: &AppState) -> Result<()> {
         state.save(&self.context.host.dirs, &self.app.name)
     }
@@ -313,6 +322,10 @@ impl Run<'_> {
             }
             return Ok(missed);
         };
+        // Hours may have passed.
+        if let Some(outcome) = self.outside_of_windows(candidate) {
+            return Ok(outcome);
+        }
         if let Some(reason) = manual::in_use(self.app, self.deployer)? {
             return self
                 .hold(state, Waits { candidate: Some(candidate.clone()), reasons: vec![reason], approvable: false });

@@ -5,6 +5,7 @@ use cc_warm::demo::sandbox::APP;
 use serde_json::json;
 
 use crate::fixture::{Fixture, Ran};
+use crate::signals::Halted;
 
 /// Runs cc-warm at a time of 6 March 2026, a Friday, in UTC.
 fn run_at(fixture: &Fixture, time: &str, words: &[&str]) -> Ran {
@@ -29,6 +30,32 @@ fn a_stateful_app_is_stopped_in_its_windows_only_unless_somebody_says_now() {
     fixture.publish("1.2.0+3", 2, Behaviour::Healthy);
     run_at(&fixture, "12:00", &["update", "--now"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.2.0+3"));
+}
+
+#[test]
+fn a_window_that_closes_while_the_update_is_prepared_is_closed() {
+    let fixture = Fixture::running();
+    let windows = json!([{ "days": ["fri"], "from": "02:00", "to": "05:00" }]);
+    fixture.sandbox.configure(|config| config["apps"][APP]["update"] = json!({ "windows": windows })).unwrap();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let now = fixture.sandbox.dir().join("now");
+    std::fs::write(&now, "2026-03-06T04:59:00Z").unwrap();
+    let variables = [("CC_WARM_NOW_FILE", now.to_str().unwrap()), ("TZ", "UTC")];
+    let update = Halted::where_(&fixture, "snapshot.stage.copied", &variables, &["update"]);
+    std::fs::write(&now, "2026-03-06T05:00:00Z").unwrap();
+    let said = update.goes_on().expect(0);
+    assert!(said.contains("1.0.0+1 runs on: 1.1.0+2 waits for a window") && !said.contains("stopping"), "{said}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+}
+
+#[test]
+fn a_configuration_that_only_a_newer_cc_warm_can_use_takes_nothing_back() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let update = Halted::at(&fixture, &["journal.committed.after"], &["update"]);
+    std::fs::write(fixture.sandbox.config(), r#"{ "format": 1, "apps": {}, "somethingNew": 1 }"#).unwrap();
+    let said = update.goes_on().expect(0);
+    assert!(said.contains("updated: 1.0.0+1 → 1.1.0+2") && said.contains("cannot be used by this cc-warm"), "{said}");
 }
 
 #[test]

@@ -17,6 +17,8 @@ use cc_warm::sys::flock;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::signals::Halted;
+
 use self::scripted::*;
 
 #[test]
@@ -243,6 +245,24 @@ fn a_killed_process_is_started_again_and_its_death_stays_known() {
     status["last_death"]["at"] = json!("2020-02-02T00:00:00Z");
     fs::write(&path, status.to_string()).unwrap();
     assert_eq!(present(&host, &config).state, Convergence::Converged);
+}
+
+#[test]
+fn an_app_that_is_undeployed_in_mid_update_is_let_be() {
+    let app = Scripted::running(Rung::Own, "exec sleep 1000000\n");
+    let maker = &app.fixture.sandbox.maker;
+    maker.git(&["commit", "--quiet", "--allow-empty", "--message", "1.0.1+1"]).unwrap();
+    maker.git(&["tag", "1.0.1+1"]).unwrap();
+    let update = Halted::at(&app.fixture, &["act.health"], &["update", APP]);
+    // As `cc-warm undeploy` of another program would leave it.
+    kill_process(Pid::from_raw(app.supervisor().pid).unwrap(), Signal::KILL).unwrap();
+    fs::remove_file(app_folder(&app.state_dir()).join("deployment.json")).unwrap();
+    let said = update.goes_on().expect(1);
+    assert!(said.contains("it was undeployed by someone else") && !said.contains("going back"), "{said}");
+    let state = fs::read_to_string(app.state_dir().join("apps").join(APP).join("state.json")).unwrap();
+    assert!(!state.contains("\"operation\""), "its version is not to blame: {state}");
+    let (host, config) = app.library();
+    assert_eq!(deployer::open(&host, &config).unwrap().observe().unwrap(), Observed::Absent { has_data: true });
 }
 
 #[test]

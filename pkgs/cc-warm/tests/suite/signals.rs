@@ -29,6 +29,12 @@ impl Halted {
         Self::of(command(fixture, words, faults).env("PATH", path).spawn().unwrap())
     }
 
+    /// As [`Halted::at`] one point, with these variables.
+    pub(crate) fn where_(fixture: &Fixture, point: &str, variables: &[(&str, &str)], words: &[&str]) -> Self {
+        let mut command = command(fixture, words, &format!("{point}=stop"));
+        Self::of(command.envs(variables.iter().copied()).spawn().unwrap())
+    }
+
     fn of(child: Child) -> Self {
         let mut halted = Self { child };
         halted.halts();
