@@ -197,7 +197,7 @@ impl<'a> ProcessDeployer<'a> {
         }
         launch::fresh_scratch(&self.folder, account)?;
         if let Some(account) = account {
-            RanAs::write(&self.folder, account)?;
+            RanAs::note(&self.folder, account);
         }
         log::begin(&self.folder)?;
         let deployed = Deployed {

@@ -70,8 +70,16 @@ impl RanAs {
         Ok(read::<Self>(folder, &folder.account())?.map(|ran| ran.account))
     }
 
-    pub(super) fn write(folder: &Folder, account: Account) -> Result<()> {
-        durable::replace_json(&folder.account(), &Self { format: FORMAT, account, rest: Map::new() })
+    /// Written only if it is another one: on a full disk an app must be startable again. That it cannot be written
+    /// matters once its user is changed.
+    pub(super) fn note(folder: &Folder, account: Account) {
+        if Self::read(folder).is_ok_and(|ran| ran == Some(account)) {
+            return;
+        }
+        let ran = Self { format: FORMAT, account, rest: Map::new() };
+        if let Err(error) = durable::replace_json(&folder.account(), &ran) {
+            tracing::warn!("as whom the app runs cannot be noted: {error:#}");
+        }
     }
 }
 
