@@ -186,24 +186,20 @@ def what_cannot_be_prepared_costs_no_downtime(w):
     w.publish("1.0.0+1")
     w.update()
     before = w.services()["app"]["ID"]
-    w.publish("1.1.0+1", image="cc-warm-nothing.invalid/none:1")
-    said = w.update(exit=1)
-    check("an image that is not to be had", "is not to be had" in said, said)
-    w.publish("1.2.0+1", label="1.1.0+1")
-    said = w.update(exit=1)
-    check("a label that is not the tag's", "could not be told what runs" in said, said)
-    w.publish("1.3.0+1", volume="store")
-    said = w.update(exit=10)
-    check("a volume that is renamed", "store" in said and "data" in said, said)
-    w.publish("1.4.0+1", mounts=("/tmp:/host",))
-    said = w.update(exit=10)
-    check("a bind mount", "/tmp" in said, said)
-    w.publish("1.4.1+1", named="another_app_data")
-    said = w.update(exit=10)
-    check("a volume with another name in docker", "another_app_data" in said, said)
-    w.publish("1.4.2+1", files="configs:\n  host:\n    file: /etc/hostname\n")
-    said = w.update(exit=10)
-    check("a file of the host", "/etc/hostname as config host" in said, said)
+    for what, version, recipe, exit, words in [
+        ("an image that is not to be had", "1.1.0+1", {"image": "cc-warm-nothing.invalid/none:1"}, 1, ["is not to be had"]),
+        ("a label that is not the tag's", "1.2.0+1", {"label": "1.1.0+1"}, 1, ["could not be told what runs"]),
+        ("a volume that is renamed", "1.3.0+1", {"volume": "store"}, 10, ["store", "data"]),
+        ("a bind mount", "1.4.0+1", {"mounts": ("/tmp:/host",)}, 10, ["/tmp"]),
+        ("a volume with another name in docker", "1.4.1+1", {"named": "another_app_data"}, 10, ["another_app_data"]),
+        (
+            "a file of the host", "1.4.2+1", {"files": "configs:\n  host:\n    file: /etc/hostname\n"}, 10,
+            ["/etc/hostname as config host"],
+        ),
+    ]:
+        w.publish(version, **recipe)
+        said = w.update(exit=exit)
+        check(what, all(word in said for word in words), said)
     w.publish("1.5.0+1")
     other = docker("run", "-d", "--network", "host", "-v", f"{w.stack}_data:/x", "--entrypoint", "/bin/sleep", f"{IMAGE}:1", "1000")
     try:

@@ -52,19 +52,20 @@ pub fn files(root: &Value, code: &Path) -> BTreeSet<String> {
         }
     }
     for (service, value) in root["services"].as_object().into_iter().flatten() {
-        let listed = match &value["env_file"] {
-            Value::Array(items) => items.iter().collect(),
-            Value::Null => Vec::new(),
-            one => vec![one],
-        };
-        for item in listed {
-            let file = item.as_str().or_else(|| item["path"].as_str()).unwrap_or("?");
-            if !stays_in(&top, &top.join(file)) {
-                all.insert(format!("file {file} as environment of {service}"));
-            }
-        }
+        let outside = texts(&value["env_file"]).into_iter().filter(|file| !stays_in(&top, &top.join(file)));
+        all.extend(outside.map(|file| format!("file {file} as environment of {service}")));
     }
     all
+}
+
+/// What an `env_file` names: a text, or those of a list, or of what lists them with their `path`.
+pub(super) fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().flat_map(texts).collect(),
+        Value::Object(fields) => fields.get("path").map(texts).unwrap_or_default(),
+        _ => Vec::new(),
+    }
 }
 
 /// `path` without `.` and `..`.

@@ -11,7 +11,6 @@ use crate::deployer::{DeployError, Deployer, Deployment, Known, Observed, Releas
 use crate::gate::{self, Candidate, Decision, Evidence, Skipped, WhySkipped};
 use crate::identity::{Env, Identity};
 use crate::recipe::published::Published;
-use crate::recipe::version::Version;
 use crate::state::{AppState, Seen};
 use crate::sys::untrusted::Untrusted;
 
@@ -164,18 +163,21 @@ fn decide(
         let Known::Yes(current) = current else { return Ok(Evidence::default()) };
         let to = release(candidate, env.clone(), current);
         let from = Release { version: current.version.clone(), commit: current.commit.clone(), ..to.clone() };
+        let runs = rendered(deployer, &from)?;
+        let target = rendered(deployer, &to)?;
+        let may_be_asked = app.stateful && target.is_ok();
         let mut not_rendered = Vec::new();
-        let from = rendered(deployer, &from, |version, why| {
-            not_rendered.push(gate::Reason::NothingToCompare { version, why });
-        })?;
-        let compared = not_rendered.len();
-        let target = rendered(deployer, &to, |version, why| {
-            not_rendered.push(gate::Reason::NotRendered { version, why });
-        })?;
-        let may_be_asked = app.stateful && not_rendered.len() == compared;
+        let runs = runs.unwrap_or_else(|why| {
+            not_rendered.push(gate::Reason::NothingToCompare { version: from.version, why });
+            Rendering::default()
+        });
+        let target = target.unwrap_or_else(|why| {
+            not_rendered.push(gate::Reason::NotRendered { version: to.version.clone(), why });
+            Rendering::default()
+        });
         Ok(Evidence {
             notes: context.recipes.notes(&app.remote)?.on_the_way(published, &current.version, &candidate.version),
-            from,
+            from: runs,
             to: target,
             not_rendered,
             unsuitable: if may_be_asked { deployer.unsuitable_volumes(&to)? } else { Vec::new() },
@@ -183,19 +185,12 @@ fn decide(
     })
 }
 
-/// What `release` would be. That it cannot be rendered is a fact about this release and no other: `failed` is told. Only
-/// a deployer that does not answer ends the decision.
-fn rendered(
-    deployer: &dyn Deployer,
-    release: &Release,
-    failed: impl FnOnce(Version, String),
-) -> Result<Rendering, DeployError> {
+/// What `release` would be, or why it cannot be rendered, which is a fact about this release and no other. Only a
+/// deployer that does not answer ends the decision.
+fn rendered(deployer: &dyn Deployer, release: &Release) -> Result<Result<Rendering, String>, DeployError> {
     match deployer.render(release) {
-        Err(DeployError::Failed(error)) => {
-            failed(release.version.clone(), format!("{error:#}"));
-            Ok(Rendering::default())
-        }
-        other => other,
+        Err(DeployError::Failed(error)) => Ok(Err(format!("{error:#}"))),
+        other => other.map(Ok),
     }
 }
 

@@ -17,10 +17,8 @@ use crate::sys::untrusted::Untrusted;
 /// Tells of `error`, which ended a run on an app whose lock is held, and gives it back.
 #[must_use]
 pub fn note(context: &Context<'_>, name: &AppName, error: anyhow::Error) -> anyhow::Error {
-    match tell(context, name, &error) {
-        Ok(()) => error,
-        Err(other) => error.context(format!("and the alert could not be written: {other:#}")),
-    }
+    let told = tell(context, name, &error);
+    notice::told(error, told)
 }
 
 fn tell(context: &Context<'_>, name: &AppName, error: &anyhow::Error) -> Result<()> {

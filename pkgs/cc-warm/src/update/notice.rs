@@ -179,15 +179,18 @@ pub fn of_unfinished(context: &Context<'_>, name: &AppName, error: anyhow::Error
         .fact("because", format!("{error:#}"))
         .hint(format!("cc-warm recover {name}"))
         .hint(format!("cc-warm status {name}"));
-    if context.raise(name, alert.clone()).is_ok() {
-        return error;
-    }
-    // On a full disk there is the ballast; an app that may be down is what it is for.
-    match ballast::free(&context.host.dirs.app(name.as_str())) {
-        Ok(()) => match context.raise(name, alert) {
-            Ok(()) => error,
-            Err(other) => error.context(format!("and the alert could not be written: {other:#}")),
-        },
+    let raised = context.raise(name, alert.clone()).or_else(|_| {
+        // On a full disk there is the ballast; an app that may be down is what it is for.
+        ballast::free(&context.host.dirs.app(name.as_str()))?;
+        context.raise(name, alert)
+    });
+    told(error, raised)
+}
+
+/// `error`, of which an alert was `raised`; it says so if that could not be.
+pub(super) fn told(error: anyhow::Error, raised: Result<()>) -> anyhow::Error {
+    match raised {
+        Ok(()) => error,
         Err(other) => error.context(format!("and the alert could not be written: {other:#}")),
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::context::Context;
+use super::leftovers;
 use crate::config::App;
 use crate::deployer::Deployer;
 use crate::error::Problem;
@@ -25,9 +26,7 @@ pub fn stage(
         Ok(staged) => return Ok(Some(staged)),
         Err(error) => error,
     };
-    for error in store.discard_staging() {
-        tracing::warn!("it could not be deleted: {error:#}");
-    }
+    leftovers::note(store.discard_staging());
     if snapshot::is_passing(&error) {
         tracing::warn!("no copy could be made while the app runs: {error:#}");
         return Ok(None);

@@ -41,7 +41,7 @@ fn a_window_that_closes_while_the_update_is_prepared_is_closed() {
     let now = fixture.sandbox.dir().join("now");
     std::fs::write(&now, "2026-03-06T04:59:00Z").unwrap();
     let variables = [("CC_WARM_NOW_FILE", now.to_str().unwrap()), ("TZ", "UTC")];
-    let update = Halted::where_(&fixture, "snapshot.stage.copied", &variables, &["update"]);
+    let update = Halted::with(&fixture, "snapshot.stage.copied=stop", &variables, &["update"]);
     std::fs::write(&now, "2026-03-06T05:00:00Z").unwrap();
     let said = update.goes_on().expect(0);
     assert!(said.contains("1.0.0+1 runs on: 1.1.0+2 waits for a window") && !said.contains("stopping"), "{said}");

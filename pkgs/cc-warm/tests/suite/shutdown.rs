@@ -82,7 +82,8 @@ fn a_check_that_a_shutdown_cuts_short_gives_nothing_up() {
     let path = systemctl_that_says(&fixture, "stopping");
     fixture.publish("1.1.0+2", 2, Behaviour::Broken);
     let faults = "snapshot.build.begun#1=enospc,snapshot.build.begun#2=enospc,snapshot.audit.volume=stop";
-    let said = Halted::with(&fixture, faults, &path, &["update", APP]).gets(Signal::TERM).goes_on().expect(14);
+    let said =
+        Halted::with(&fixture, faults, &[("PATH", &path)], &["update", APP]).gets(Signal::TERM).goes_on().expect(14);
     assert!(!said.contains("is given up"), "{said}");
     assert!(!fixture.journal().contains("discarding-failed"), "{}", fixture.journal());
     fixture.run(&["recover"]).expect(0);

@@ -24,15 +24,9 @@ impl Halted {
         Self::of(start(fixture, words, &rules.join(",")))
     }
 
-    /// As [`Halted::at`], with these `faults`, one of which stops it, and this `PATH`.
-    pub(crate) fn with(fixture: &Fixture, faults: &str, path: &str, words: &[&str]) -> Self {
-        Self::of(command(fixture, words, faults).env("PATH", path).spawn().unwrap())
-    }
-
-    /// As [`Halted::at`] one point, with these variables.
-    pub(crate) fn where_(fixture: &Fixture, point: &str, variables: &[(&str, &str)], words: &[&str]) -> Self {
-        let mut command = command(fixture, words, &format!("{point}=stop"));
-        Self::of(command.envs(variables.iter().copied()).spawn().unwrap())
+    /// As [`Halted::at`], with these `faults`, one of which stops it, and these variables.
+    pub(crate) fn with(fixture: &Fixture, faults: &str, variables: &[(&str, &str)], words: &[&str]) -> Self {
+        Self::of(command(fixture, words, faults).envs(variables.iter().copied()).spawn().unwrap())
     }
 
     fn of(child: Child) -> Self {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::deployer::outside::texts;
 use crate::sys::durable;
 
 /// Where what looks like a file may be none that ends, or none that answers.
@@ -15,6 +16,7 @@ const NOT_ON_DISK: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// Docker reads environment files to render: fails where one is outside of `code` and no regular file, which might
 /// never end. Files that are not there are docker's to complain about.
 pub(super) fn can_be_read(files: &[PathBuf], code: &Path, variables: &BTreeMap<String, String>) -> Result<()> {
+    let top = fs::canonicalize(code).with_context(|| format!("cannot look at `{}`", code.display()))?;
     for file in files {
         let shown = file.file_name().unwrap_or_default().display();
         let text = durable::read(file)?.unwrap_or_default();
@@ -26,7 +28,7 @@ pub(super) fn can_be_read(files: &[PathBuf], code: &Path, variables: &BTreeMap<S
             let meant = interpolated(name, variables);
             let meant = meant.with_context(|| format!("`{shown}`: it cannot be told which file `{name}` is"))?;
             let Ok(real) = fs::canonicalize(code.join(meant)) else { continue };
-            if real.starts_with(fs::canonicalize(code)?) {
+            if real.starts_with(&top) {
                 continue;
             }
             let plain = !NOT_ON_DISK.iter().any(|folder| real.starts_with(folder)) && fs::metadata(&real)?.is_file();
@@ -49,16 +51,6 @@ fn environment_files<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
             }
         }
         _ => {}
-    }
-}
-
-/// A text, or those of a list, or of what lists them with their `path`.
-fn texts(value: &Value) -> Vec<&str> {
-    match value {
-        Value::String(text) => vec![text],
-        Value::Array(items) => items.iter().flat_map(texts).collect(),
-        Value::Object(fields) => fields.get("path").map(texts).unwrap_or_default(),
-        _ => Vec::new(),
     }
 }
 
