@@ -109,8 +109,8 @@ def page(results):
         "```",
         "",
         f"on a virtual machine with {machine['cores']} cores and {machine['memory']} GB of memory, Linux {machine['kernel']}; each file "
-        f"system on a loop device whose file lies on {beneath}. {conditions(results)}, in seconds, each with a sync of the file system "
-        f"at its end. The source is in the page cache. Compared with {versions}.",
+        f"system on a loop device whose file lies on {beneath} and has all of its blocks. {conditions(results)}, in seconds, each with a "
+        f"sync of the file system at its end. The source is in the page cache. Compared with {versions}.",
         "",
         "- **A**: 1 GB like a database: some 1,200 files, several of 100 MB. **B**: 50,000 files of 1 to 16 KB. **C**: a sparse file of "
         "4 GB with 200 MB of data, hard links, extended attributes, ACLs.",
