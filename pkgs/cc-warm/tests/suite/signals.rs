@@ -1,7 +1,7 @@
 //! Being asked to end, and being in somebody's way: with the real program, halted at a point of its work.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use cc_warm::demo::maker::Behaviour;
@@ -68,6 +68,33 @@ impl Halted {
         let output = self.child.wait_with_output().unwrap();
         let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
         Ran { code: output.status.code(), text }
+    }
+
+    /// Lets it go on, and comes back as soon as it has told `what` of its progress.
+    pub(crate) fn goes_on_until(mut self, what: &str) -> Going {
+        kill_process(self.pid(), Signal::CONT).unwrap();
+        let mut going =
+            Going { told: BufReader::new(self.child.stderr.take().unwrap()), child: self.child, text: String::new() };
+        while !going.text.contains(what) {
+            assert_ne!(going.told.read_line(&mut going.text).unwrap(), 0, "it never told `{what}`: {}", going.text);
+        }
+        going
+    }
+}
+
+/// A cc-warm that goes on.
+pub(crate) struct Going {
+    child: Child,
+    told: BufReader<ChildStderr>,
+    text: String,
+}
+
+impl Going {
+    /// Waits for its end.
+    pub(crate) fn ends(mut self) -> Ran {
+        self.told.read_to_string(&mut self.text).unwrap();
+        let output = self.child.wait_with_output().unwrap();
+        Ran { code: output.status.code(), text: String::from_utf8_lossy(&output.stdout).into_owned() + &self.text }
     }
 }
 
