@@ -289,6 +289,29 @@ def a_changed_environment_is_laid_in_place_and_goes_back_with_the_rest(w):
 
 
 @case()
+def an_environment_that_names_another_set_of_volumes_is_held(w):
+    for name in ("one", "other"):
+        (w.remote / f"compose.{name}.yml").write_text(
+            f'version: "3.8"\nservices:\n  app:\n    volumes:\n      - {name}:/{name}\nvolumes:\n  {name}:\n'
+        )
+    w.publish("1.0.0+1")
+    w.app["env"]["COMPOSE_FILE"] = "compose.yml:compose.one.yml"
+    w.update()
+    (w.volume("one") / "rows").write_text("mine")
+    w.app["env"]["COMPOSE_FILE"] = "compose.yml:compose.other.yml"
+    said = w.update(exit=10)
+    check("both volumes are named", "`one` is mounted at app:/one now" in said and "`other` is mounted at nowhere now" in said, said)
+    same("nothing was made", w.volume("other"), None)
+    # By the operator's hand, in the `.env` itself, too.
+    del w.app["env"]["COMPOSE_FILE"]
+    w.env.write_text(w.env.read_text().replace("compose.one.yml", "compose.other.yml"))
+    check("it is held as well", "`other` is mounted at nowhere now" in w.update(exit=10), w.said)
+    w.run("approve", w.name, "1.0.0+1")
+    check("until it is approved", "changed environment" in w.update(), w.said)
+    same("what was there stays", (w.volume("one") / "rows").read_text(), "mine")
+
+
+@case()
 def a_power_cut_is_settled_from_the_state_folder_alone(w):
     w.publish("1.0.0+1")
     w.update()

@@ -271,6 +271,10 @@ impl Deployer for AbraDeployer<'_> {
         self.find(identity)
     }
 
+    fn env_of(&self, identity: &Identity) -> Result<Env, DeployError> {
+        self.env_it_has(&identity.env).map_err(DeployError::Failed)
+    }
+
     fn stop(&self, lock: &AppLock, deadline: Deadline) -> Result<Stopped, DeployError> {
         self.take_down(lock, deadline)
     }

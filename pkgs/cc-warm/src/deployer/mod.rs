@@ -223,6 +223,9 @@ pub trait Deployer {
     /// Undeploys, keeping the volumes. Returns when nothing of the app is left, or fails at `deadline`.
     fn stop(&self, lock: &AppLock, deadline: Deadline) -> Result<Stopped, DeployError>;
 
+    /// The environment that `identity`, which runs, was deployed with, from this disk alone and with nothing changed on it.
+    fn env_of(&self, identity: &Identity) -> Result<Env, DeployError>;
+
     /// What a snapshot of the data of `identity` keeps beside it: its environment, which holds secrets.
     fn env_to_keep(&self, identity: &Identity) -> Result<Vec<u8>, DeployError> {
         serde_json::to_vec_pretty(&self.prepared(identity)?.env).map_err(DeployError::failed)

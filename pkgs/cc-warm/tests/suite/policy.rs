@@ -199,3 +199,25 @@ fn resume_given_at_once_or_twice_takes_the_app_over_again() {
     fixture.run(&["update"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
 }
+
+#[test]
+fn a_changed_environment_waits_where_the_one_of_what_runs_is_lost() {
+    let fixture = Fixture::running();
+    let with_env = |value: &str| {
+        fixture.sandbox.configure(|config| config["apps"][APP]["env"]["GREETING"] = json!(value)).unwrap();
+    };
+    with_env("hunter2");
+    fixture.run(&["update"]).expect(0);
+    for entry in std::fs::read_dir(fixture.app_dir().join("env")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    with_env("hunter3");
+    let said = fixture.run(&["update"]).expect(10);
+    assert!(said.contains("the environment that 1.0.0+1 runs with is not known any more"), "{said}");
+    fixture.run(&["approve", APP, "1.0.0+1"]);
+    let said = said + &fixture.run(&["update"]).expect(10) + &fixture.run(&["plan"]).text;
+    assert!(!said.contains("hunter"), "{said}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    with_env("hunter2");
+    fixture.run(&["update"]).expect(0);
+}
