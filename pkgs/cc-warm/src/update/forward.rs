@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 
-use super::operation::{Operation, Setback};
+use super::operation::{GOING_DOWN, Operation, Setback};
 use super::saga::{Cause, Event, EventName, Kind};
 use crate::deployer::{DeployError, Known, Observed, Release, Stopped};
 use crate::error::Exit;
 use crate::health::{self, Rules, Verdict};
 use crate::snapshot::{Order, SnapshotId, Tag, Work};
 use crate::sys::fault;
+use crate::sys::shutdown;
 use crate::sys::untrusted::Untrusted;
 
 impl Operation<'_> {
@@ -24,6 +25,11 @@ impl Operation<'_> {
         let mut turned_back = false;
         loop {
             setback = match setback {
+                // Its processes are ended like ours, and maybe first: what fails now says nothing of the version.
+                Setback::Back(_, reason) if shutdown::is_under_way() => {
+                    let left = self.left_to_recover(anyhow!("{}; {GOING_DOWN}", reason.terminal()), Exit::NotReady);
+                    return Err(left);
+                }
                 Setback::Back(cause, reason) => {
                     turned_back = true;
                     let turned = self.turn_back(cause, reason).map_err(Setback::from);

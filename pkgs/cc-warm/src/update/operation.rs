@@ -27,6 +27,9 @@ const STOP_DEADLINE: Duration = Duration::from_mins(5);
 /// How long a deployer that does not answer is asked again before the operation is left to `recover`.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Why nothing more is done in a shutdown.
+pub(super) const GOING_DOWN: &str = "the machine is going down; the recovery at its next boot settles it";
+
 #[cfg(not(feature = "fault-points"))]
 fn patience() -> Duration {
     PATIENCE
@@ -250,9 +253,7 @@ impl Operation<'_> {
     /// time that a shutdown has not.
     pub fn left_to_the_boot(&self) -> Result<(), Setback> {
         if self.host.interrupt.by_shutdown().is_set() {
-            return Err(Setback::NotReady(anyhow!(
-                "the machine is going down; the recovery at its next boot settles it"
-            )));
+            return Err(Setback::NotReady(anyhow!(GOING_DOWN)));
         }
         Ok(())
     }
