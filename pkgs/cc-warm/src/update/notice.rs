@@ -16,6 +16,7 @@ use crate::error::{self, Exit};
 use crate::gate::Candidate;
 use crate::recipe::Published;
 use crate::recipe::version::Version;
+use crate::state::Waiting;
 use crate::sys::untrusted::Untrusted;
 
 /// Why an update waits for the operator.
@@ -121,6 +122,15 @@ pub fn predecessor(context: &Context<'_>, app: &App, reason: &str) -> Result<()>
         name,
         Alert::new(Kind::PredecessorUnhealthy, reason, title).fact("because", reason).hint("cc-warm status"),
     )
+}
+
+/// What could be applied has waited for its window for longer than is likely to be meant.
+pub fn window_missed(context: &Context<'_>, name: &AppName, waiting: &Waiting) -> Result<()> {
+    let title = format!("{name}: {} waits for a window, and no run meets one", waiting.version);
+    let alert = Alert::new(Kind::WindowMissed, "window", title)
+        .fact("waits since", waiting.since.to_string())
+        .hint(format!("cc-warm update --now {name}"));
+    context.raise(name, alert)
 }
 
 /// There is no room for a snapshot.

@@ -26,7 +26,7 @@ use crate::health::{self, Continuity};
 use crate::identity::Identity;
 use crate::lock::{self, AppLock};
 use crate::snapshot::{Preflight, Staged, Store, Unsuitable};
-use crate::state::{AppState, Held, LastRun};
+use crate::state::{AppState, Held, LastRun, Waiting};
 use crate::sys::untrusted::Untrusted;
 
 /// Brings `app` to its latest version, behind both gates. A stateful app is stopped in its windows only, unless
@@ -36,12 +36,29 @@ pub fn update(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: boo
         .map_err(deployer::classified)
         .map_err(|error| failed::note(context, &app.name, error))?;
     let mut state = AppState::load(&context.host.dirs, &app.name)?;
-    state.last_run = Some(LastRun::new(context.host.clock.now(), outcome.word()));
+    let now = context.host.clock.now();
+    state.last_run = Some(LastRun::new(now, outcome.word()));
+    note_waiting(&mut state, &outcome, now);
     state.save(&context.host.dirs, &app.name)?;
+    match state.waiting.filter(|waiting| waiting.is_too_long(now)) {
+        Some(waiting) => notice::window_missed(context, &app.name, &waiting)?,
+        None => context.resolve(&app.name, &[AlertKind::WindowMissed])?,
+    }
     if outcome.got_through() {
         context.resolve(&app.name, &[AlertKind::UpdateFailed, AlertKind::Down])?;
     }
     Ok(outcome)
+}
+
+/// Since when something waits for a window: another version that waits meanwhile changes nothing of that, nor does a run
+/// that came to no decision.
+fn note_waiting(state: &mut AppState, outcome: &Outcome, now: jiff::Timestamp) {
+    if let Outcome::Waiting { candidate, .. } = outcome {
+        let since = state.waiting.as_ref().map_or(now, |waiting| waiting.since);
+        state.waiting = Some(Waiting { version: candidate.clone(), since });
+    } else if outcome.leaves_nothing_waiting() {
+        state.waiting = None;
+    }
 }
 
 fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) -> Result<Outcome> {

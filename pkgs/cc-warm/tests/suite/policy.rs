@@ -49,6 +49,38 @@ fn a_window_that_closes_while_the_update_is_prepared_is_closed() {
 }
 
 #[test]
+fn an_app_whose_runs_meet_no_window_for_a_week_is_told_of_until_one_does() {
+    let fixture = Fixture::running();
+    let windows = json!([{ "from": "02:00", "to": "05:00" }]);
+    fixture.sandbox.configure(|config| config["apps"][APP]["update"] = json!({ "windows": windows })).unwrap();
+    let run = |now: &str, words: &[&str]| {
+        let program = fixture.sandbox.cc_warm(words).env("CC_WARM_NOW", format!("{now}:00Z")).env("TZ", "UTC");
+        Ran::of(&program.run().unwrap())
+    };
+    let told = || {
+        let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+        alerts.matches("\"window-missed\"").count()
+    };
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    run("2026-03-06T12:00", &["update"]).expect(0);
+    let said = run("2026-03-06T13:00", &["status"]).expect(0);
+    let waits = "1.1.0+2 waits for a window: no run has met one since 2026-03-06 12:00 UTC";
+    assert!(said.contains(waits) && !said.contains("hint:"), "{said}");
+    // Another one that waits does not make it wait anew.
+    fixture.publish("1.2.0+2", 2, Behaviour::Healthy);
+    run("2026-03-13T11:59", &["update"]).expect(0);
+    assert_eq!(told(), 0);
+    run("2026-03-13T12:00", &["update"]).expect(0);
+    run("2026-03-14T12:00", &["update"]).expect(0);
+    assert_eq!(told(), 1);
+    let said = run("2026-03-14T13:00", &["status"]).text;
+    assert!(said.contains("! notes") && said.contains("hint: cc-warm update --now notes"), "{said}");
+    run("2026-03-15T03:00", &["update"]).expect(0);
+    assert_eq!((told(), fixture.answering().as_deref()), (2, Some("1.2.0+2")), "it is over");
+    assert!(!run("2026-03-15T04:00", &["status"]).expect(0).contains("window"));
+}
+
+#[test]
 fn a_configuration_that_only_a_newer_cc_warm_can_use_takes_nothing_back() {
     let fixture = Fixture::running();
     fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
