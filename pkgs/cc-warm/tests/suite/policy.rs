@@ -154,6 +154,36 @@ fn a_configuration_that_changed_during_an_update_is_applied_after_it() {
 }
 
 #[test]
+fn a_unit_reads_no_credential_of_the_configuration_before() {
+    let fixture = Fixture::running();
+    let file = |name: &str, text: &str| {
+        let path = fixture.sandbox.dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (before, after) = (file("before", "GREETING=old\n"), file("after", "GREETING=new\n"));
+    let credentials = fixture.sandbox.dir().join("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    std::fs::copy(&before, credentials.join("env-notes-0")).unwrap();
+    // They are named by their place in the list.
+    let configure = |source: &std::path::Path| {
+        let files = json!([{ "credential": "env-notes-0", "path": source }]);
+        fixture.sandbox.configure(|config| config["apps"][APP]["environmentFiles"] = files).unwrap();
+    };
+    configure(&before);
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let variables = [("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap())];
+    let update = Halted::with(&fixture, "journal.committed.after=stop", &variables, &["update"]);
+    configure(&after);
+    let said = update.goes_on().expect(0);
+    assert!(said.contains("the configuration changed meanwhile: once more"), "{said}");
+    let kept = std::fs::read_dir(fixture.app_dir().join("env")).unwrap();
+    let kept: Vec<String> = kept.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    assert!(kept.iter().any(|text| text.contains("new")), "{said}\n{kept:?}");
+    assert!(fixture.run(&["update"]).expect(0).contains("up to date"));
+}
+
+#[test]
 fn an_app_waits_for_the_one_before_it_while_that_is_worked_on() {
     let fixture = Fixture::running();
     fixture
