@@ -2,6 +2,9 @@
 
 import json
 import pathlib
+import shutil
+import signal
+import time
 
 import engine
 from engine import IMAGE, docker
@@ -286,6 +289,29 @@ def a_changed_environment_is_laid_in_place_and_goes_back_with_the_rest(w):
     same("the .env before is back", w.env_line("PORT"), str(w.port))
     same("all of it", w.env_line("GREETING"), "'good day' # a word")
     check("and not tried again", "up to date" in w.update(), w.said)
+
+
+@case()
+def a_pull_is_ended_when_cc_warm_is_asked_to_end(w):
+    w.publish("1.0.0+1")
+    w.update()
+    w.publish("1.1.0+1", image=f"{IMAGE}:2")
+    docker_itself, begun = shutil.which("docker"), w.root / "pulls"
+    stub = w.programs / "docker"
+    stub.write_text(f'#!/bin/sh\nif [ "$1" = pull ]; then echo "$*" >>{begun}; sleep 1000; fi\nexec {docker_itself} "$@"\n')
+    stub.chmod(0o755)
+    running = w.start("update", w.name)
+    w.wait("the pull is under way", begun.exists)
+    running.process.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    said = running.end(exit=25)
+    check("it ends at once", time.monotonic() - asked < 60, said)
+    check("nothing was begun", "cancelled before anything began" in said, said)
+    same("one image was asked for", len(begun.read_text().splitlines()), 1)
+    check("no alert", "prepare-failed" not in json.dumps(w.alerts()), w.alerts())
+    stub.unlink()
+    w.update()
+    same("it is updated another time", w.runs(), "1.1.0+1")
 
 
 @case()

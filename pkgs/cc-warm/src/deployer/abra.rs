@@ -49,6 +49,7 @@ use crate::snapshot::Volume;
 use crate::sys::clock::{Clock, Deadline};
 use crate::sys::dirs::{AppDirs, Dirs};
 use crate::sys::durable;
+use crate::sys::signals::Interrupt;
 use crate::sys::untrusted::Untrusted;
 
 /// The longest stack name that abra does not cut.
@@ -80,6 +81,7 @@ pub struct AbraDeployer<'a> {
     abra: Abra,
     /// What the names that keep images begin with.
     pins: String,
+    interrupt: Interrupt,
 }
 
 /// What the names begin with that keep images for the apps of one state folder. They say, too, that there were any.
@@ -116,6 +118,7 @@ impl<'a> AbraDeployer<'a> {
             docker: Docker { config: config.clone() },
             abra: Abra { dir: folder.abra_dir(), docker_config: config },
             pins: pins(&host.dirs),
+            interrupt: host.interrupt.clone(),
             folder,
             mirror,
         }

@@ -160,6 +160,7 @@ fn fetch(context: &Context<'_>, app: &App, state: &mut AppState) -> Result<Optio
             }
             Ok(None)
         }
+        Err(_) if context.host.interrupt.is_set() => Ok(Some(Outcome::Cancelled)),
         Err(error) => {
             let reason = Untrusted::new(format!("{error:#}"));
             state.fetch_failures = state.fetch_failures.saturating_add(1);
@@ -373,6 +374,9 @@ impl Run<'_> {
         };
         match prepare().map_err(deployer::classified) {
             Ok(()) => self.context.resolve(&self.app.name, &[AlertKind::PrepareFailed]),
+            Err(error) if self.context.host.interrupt.is_set() => {
+                Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).because(error).into())
+            }
             Err(error) if error::exit_of(&error) == Exit::NotReady => Err(error),
             Err(error) => {
                 notice::prepare_failed(self.context, self.app, &target.version, &error)?;
