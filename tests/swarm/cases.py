@@ -248,6 +248,20 @@ def an_abra_that_hangs_is_killed_and_asked_again(w):
 
 
 @case()
+def our_own_full_disk_is_not_waited_for_while_the_app_is_down(w):
+    w.publish("1.0.0+1")
+    w.update()
+    w.write("mine")
+    w.publish("1.1.0+1", format=2)
+    # Once is enough: it is not asked again.
+    said = w.update(exit=11, CC_WARM_FAULT="abra.announce=enospc")
+    check("why is said", "it could not be deployed now" in said and "waiting for the deployer" not in said, said)
+    same("it is back", (w.runs(), w.notes()), ("1.0.0+1", "mine\n"))
+    w.update()
+    same("the version is not to blame", w.runs(), "1.1.0+1")
+
+
+@case()
 def where_docker_does_not_answer_nothing_is_called_absent(w):
     w.publish("1.0.0+1")
     w.update()

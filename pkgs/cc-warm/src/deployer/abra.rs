@@ -266,7 +266,7 @@ impl Deployer for AbraDeployer<'_> {
             DeployError::Failed(error) => {
                 DeployError::Failed(error.context(format!("{} cannot be prepared", release.version)))
             }
-            other @ DeployError::NotReady(_) => other,
+            other => other,
         })
     }
 

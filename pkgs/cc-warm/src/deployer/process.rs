@@ -328,7 +328,7 @@ impl Deployer for ProcessDeployer<'_> {
     }
 
     fn deploy(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError> {
-        self.deploy_prepared(release, lock).map_err(DeployError::failed)
+        self.deploy_prepared(release, lock).map_err(DeployError::of)
     }
 
     fn volumes(&self) -> Result<Vec<Volume>, DeployError> {

@@ -130,11 +130,13 @@ impl Operation<'_> {
         self.must_be_ours()?;
         self.write(&Event::Deploying)?;
         let since = Instant::now();
+        let not_now = |error: anyhow::Error| {
+            Setback::Back(Cause::Interrupted, Untrusted::new(format!("it could not be deployed now: {error:#}")))
+        };
         let generation = self.deploy(target).map_err(|error| match error {
-            // A hang, or our own disk: with the deployer answering, the way back is possible, and the app is down.
-            DeployError::NotReady(error) if self.deployer.observe().is_ok() => {
-                Setback::Back(Cause::Interrupted, Untrusted::new(format!("it could not be deployed now: {error:#}")))
-            }
+            DeployError::Ours(error) => not_now(error),
+            // A hang: with the deployer answering, the way back is possible, and the app is down.
+            DeployError::NotReady(error) if self.deployer.observe().is_ok() => not_now(error),
             DeployError::NotReady(error) => Setback::NotReady(error),
             DeployError::Failed(error) => {
                 Setback::Back(Cause::Failed, Untrusted::new(format!("it could not be deployed: {error:#}")))

@@ -169,7 +169,9 @@ impl Operation<'_> {
             })
             .map_err(|error| match error {
                 DeployError::NotReady(error) => Setback::NotReady(error),
-                DeployError::Failed(error) => Setback::Broken(error.context("the app could not be stopped")),
+                DeployError::Failed(error) | DeployError::Ours(error) => {
+                    Setback::Broken(error.context("the app could not be stopped"))
+                }
             })?;
         self.must_be_down()?;
         self.watch.add(since.elapsed(), |parts| &mut parts.stop);
@@ -215,7 +217,9 @@ impl Operation<'_> {
     /// [`Setback::Released`] if what is deployed is neither what this operation found nor what it deployed.
     pub fn must_be_ours(&self) -> Result<(), Setback> {
         let observed = self.patiently(|| self.deployer.observe()).map_err(|error| match error {
-            DeployError::NotReady(error) | DeployError::Failed(error) => Setback::NotReady(error),
+            DeployError::NotReady(error) | DeployError::Failed(error) | DeployError::Ours(error) => {
+                Setback::NotReady(error)
+            }
         })?;
         let Observed::Present(deployment) = observed else { return Ok(()) };
         if let Err(error) = fault::point("act.taken-over") {
