@@ -154,14 +154,14 @@ impl Kind {
                 Event,
                 Warning,
                 "An app that was declared for the first time did not become healthy. It was undeployed; its volumes are kept.",
-                "Read the reason, mend the configuration, and run `cc-warm update <app>`.",
+                "Read the reason, mend what it names, and run `cc-warm retry <app>`, then `cc-warm update <app>`. Without `retry`, that version is tried again only with another `env`.",
             ),
             Self::UnhealthyBeforeUpdate => doc(
                 "unhealthy-before-update",
                 Fact,
                 Warning,
                 "An update is there, but the app is not healthy as it runs now, so it was not touched, and no snapshot was taken of its data.",
-                "Mend the app, or the probe (`cc-warm plan <app>` shows its answer). The next run goes on by itself.",
+                "Mend the app, or the probe, whose answer the alert has. The next run goes on by itself.",
             ),
             Self::PrepareFailed => doc(
                 "prepare-failed",
@@ -203,7 +203,7 @@ impl Kind {
                 Fact,
                 Warning,
                 "There is not enough free disk space for a snapshot, so updates of stateful apps wait.",
-                "Free some space, or lower `disk.reserve`. `cc-warm status` shows what snapshots take.",
+                "Free some space, or lower `disk.reserve`. `cc-warm snapshot --dry-run <app>` says how much the next one takes.",
             ),
             Self::NotReady => doc(
                 "not-ready",

@@ -104,7 +104,8 @@ fn next(
             return Ok(Next::Down(identity.clone()));
         }
         let same_code = |good: &Identity| good.version == identity.version && good.commit == identity.commit;
-        if !last_good.is_some_and(same_code) {
+        // An operator may have brought back what was stuck, with the version that it had.
+        if !last_good.is_some_and(same_code) || state.stuck.is_some() {
             return Ok(Next::Adopt(identity.clone()));
         }
     }

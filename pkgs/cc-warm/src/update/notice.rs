@@ -137,8 +137,9 @@ pub fn window_missed(context: &Context<'_>, name: &AppName, waiting: &Waiting) -
 pub fn disk_short(context: &Context<'_>, app: &App, target: &Version, reason: &str) -> Result<()> {
     let name = &app.name;
     let title = format!("{name}: {target} waits for free disk space");
-    let alert =
-        Alert::new(Kind::DiskShort, "disk", title).fact("because", reason).hint(format!("cc-warm status {name}"));
+    let alert = Alert::new(Kind::DiskShort, "disk", title)
+        .fact("because", reason)
+        .hint(format!("cc-warm snapshot --dry-run {name}"));
     context.raise(name, alert)
 }
 

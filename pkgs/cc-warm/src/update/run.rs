@@ -200,9 +200,14 @@ impl Run<'_> {
         if state.held.take().is_some() {
             self.save(state)?;
         }
-        // Nothing waits, so nothing that kept it waiting matters.
-        let over = [AlertKind::Held, AlertKind::UnhealthyBeforeUpdate, AlertKind::PrepareFailed, AlertKind::DiskShort];
-        self.context.resolve(&self.app.name, &over)?;
+        // Nothing waits, so nothing that kept it waiting matters; but an app that was unhealthy need not be well.
+        self.context.resolve(&self.app.name, &[AlertKind::Held, AlertKind::PrepareFailed, AlertKind::DiskShort])?;
+        if self.context.outbox.stands(&self.app.name, AlertKind::UnhealthyBeforeUpdate)? {
+            if let Some(outcome) = self.not_healthy()? {
+                return Ok(outcome);
+            }
+            self.context.resolve(&self.app.name, &[AlertKind::UnhealthyBeforeUpdate])?;
+        }
         let Some(identity) = self.assessment.current() else { return Err(anyhow!("nothing is deployed")) };
         let notes =
             skipped.iter().map(|skipped| format!("{} is not tried: {}", skipped.version, skipped.why)).collect();
@@ -271,10 +276,16 @@ impl Run<'_> {
         // What an earlier attempt of ours wrote, this version or a newer one can read.
         let ours = state.first_tried.as_ref().is_some_and(|tried| *tried <= candidate.version);
         if matches!(self.assessment.observed, Observed::Absent { has_data: true }) && !ours {
-            let reason = format!(
-                "nothing is deployed, but volumes of it exist, and it is not known which version wrote them: deploy that version by hand, then run `cc-warm adopt {}`",
-                self.app.name
-            );
+            let name = &self.app.name;
+            let reason = match &state.first_tried {
+                Some(tried) => format!(
+                    "nothing is deployed, and {}, which may be tried, is older than {tried}, whose first deployment failed and which wrote its volumes: to try that once more, run `cc-warm retry {name}`",
+                    candidate.version
+                ),
+                None => format!(
+                    "nothing is deployed, but volumes of it exist, and it is not known which version wrote them: deploy that version by hand, then run `cc-warm adopt {name}`"
+                ),
+            };
             return self.hold(state, Waits { candidate: None, reasons: vec![reason], approvable: false });
         }
         let release = Release {

@@ -81,6 +81,37 @@ fn an_app_whose_runs_meet_no_window_for_a_week_is_told_of_until_one_does() {
 }
 
 #[test]
+fn an_app_that_was_unhealthy_is_not_said_to_be_well_because_its_update_is_ignored() {
+    let fixture = Fixture::running();
+    let configure = |is_well: bool, ignore: &str| {
+        fixture
+            .sandbox
+            .configure(|config| {
+                if !is_well {
+                    config["apps"][APP]["health"]["probes"][0]["http"]["url"] = json!("http://127.0.0.1:9/");
+                }
+                config["apps"][APP]["health"]["deadline"] = json!("1s");
+                config["apps"][APP]["update"] = json!({ "ignore": [ignore] });
+            })
+            .unwrap();
+    };
+    let told = || {
+        let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+        alerts.matches("\"unhealthy-before-update\"").count()
+    };
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    configure(false, "9.9.9+9");
+    fixture.run(&["update"]).expect(1);
+    configure(false, "1.1.0+2");
+    let said = fixture.run(&["update"]).expect(1);
+    assert!(said.contains("unhealthy"), "{said}");
+    assert_eq!(told(), 1, "nothing is over");
+    configure(true, "1.1.0+2");
+    fixture.run(&["update"]).expect(0);
+    assert_eq!(told(), 2);
+}
+
+#[test]
 fn a_configuration_that_only_a_newer_cc_warm_can_use_takes_nothing_back() {
     let fixture = Fixture::running();
     fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
