@@ -1,8 +1,8 @@
 //! Being asked to end, and being in somebody's way: with the real program, halted at a point of its work.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cc_warm::demo::maker::Behaviour;
@@ -67,6 +67,33 @@ impl Halted {
     pub(crate) fn goes_on(self) -> Ran {
         kill_process(self.pid(), Signal::CONT).unwrap();
         Ran::of_child(self.child)
+    }
+
+    /// Lets it go on, and comes back as soon as it has told `what` of its progress.
+    pub(crate) fn goes_on_until(mut self, what: &str) -> Going {
+        kill_process(self.pid(), Signal::CONT).unwrap();
+        let mut going =
+            Going { told: BufReader::new(self.child.stderr.take().unwrap()), child: self.child, text: String::new() };
+        while !going.text.contains(what) {
+            assert_ne!(going.told.read_line(&mut going.text).unwrap(), 0, "it never told `{what}`: {}", going.text);
+        }
+        going
+    }
+}
+
+/// A cc-warm that goes on.
+pub(crate) struct Going {
+    child: Child,
+    told: BufReader<ChildStderr>,
+    text: String,
+}
+
+impl Going {
+    /// Waits for its end.
+    pub(crate) fn ends(mut self) -> Ran {
+        self.told.read_to_string(&mut self.text).unwrap();
+        let output = self.child.wait_with_output().unwrap();
+        Ran { code: output.status.code(), text: String::from_utf8_lossy(&output.stdout).into_owned() + &self.text }
     }
 }
 
