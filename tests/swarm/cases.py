@@ -96,6 +96,33 @@ def what_operators_do_by_hand_is_adopted_left_alone_or_taken_over_again(w):
 
 
 @case()
+def what_ran_last_is_not_started_on_data_that_another_version_may_have_written(w):
+    w.publish("1.0.0+1")
+    w.update()
+    w.write("mine")
+    w.run("snapshot", w.name)
+    w.publish("2.0.0+1", format=2)
+    w.abra("app", "undeploy", w.domain)
+    w.update()
+    w.run("resume", w.name)
+    check("what nobody else touched is started again", "started again: 1.0.0+1" in w.update(), w.said)
+    w.abra("app", "deploy", w.domain, "2.0.0+1", "-f")
+    w.wait("the data goes on", lambda: w.notes().startswith("v2:"))
+    w.abra("app", "undeploy", w.domain)
+    w.wait("it is gone", lambda: not w.services())
+    check("taken down, it is left alone", "somebody undeployed it" in w.update(), w.said)
+    told = [alert for alert in w.alerts() if alert["kind"] == "down-by-hand"][-1]
+    check("with what brings it back", "2.0.0+1" in json.dumps(told) and "restore" in json.dumps(told), told)
+    said = w.run("resume", w.name, exit=24)
+    check("it is not started, and why is said", "names 2.0.0+1, which somebody deployed since" in said, said)
+    check("with what brings it back", f"cc-warm adopt {w.name}" in said and f"cc-warm restore {w.name}" in said, said)
+    check("nor by the next update", "somebody undeployed it" in w.update(), w.said)
+    w.run("restore", w.name, "--yes")
+    same("a restore brings the version back", w.runs(), "1.0.0+1")
+    same("and its data", w.notes(), "mine\n")
+
+
+@case()
 def somebody_who_works_on_it_in_mid_update_is_let_be(w):
     w.publish("1.0.0+1")
     w.update()

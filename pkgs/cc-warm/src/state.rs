@@ -53,6 +53,12 @@ pub struct AppState {
     /// The app was found undeployed although it had been running: left alone until `resume`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down_by_hand: Option<Timestamp>,
+    /// What else than the last-good was deployed when it was last looked at: its data may have gone on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_other: Option<Untrusted>,
+    /// What [`Deployer::named`](crate::deployer::Deployer::named) was when cc-warm last knew what is on the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<String>,
     /// `resume` was given after that: the next update deploys the last-good version again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
@@ -200,6 +206,8 @@ impl Default for AppState {
             approved: Vec::new(),
             paused: None,
             down_by_hand: None,
+            seen_other: None,
+            named: None,
             resumed: false,
             stuck: None,
             fetch_failures: 0,
@@ -301,6 +309,8 @@ impl AppState {
         self.stuck = None;
         self.first_tried = None;
         self.down_by_hand = None;
+        self.seen_other = None;
+        self.named = None;
         self.resumed = false;
     }
 

@@ -244,6 +244,11 @@ impl Deployer for AbraDeployer<'_> {
         self.look()
     }
 
+    fn named(&self) -> Result<Option<String>, DeployError> {
+        let text = self.env_text().map_err(DeployError::Failed)?;
+        Ok(Some(text.and_then(|text| dotenv::version(&text)).unwrap_or_default()))
+    }
+
     fn env(&self) -> Result<Env, DeployError> {
         let env = || -> Result<Env> {
             match self.laid()? {

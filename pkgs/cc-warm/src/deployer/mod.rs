@@ -207,6 +207,12 @@ pub trait Deployer {
     /// What is deployed.
     fn observe(&self) -> Result<Observed, DeployError>;
 
+    /// The version, or the commit, that is written down where everybody who deploys the app writes it; empty if none is.
+    /// `None` where nobody but cc-warm deploys.
+    fn named(&self) -> Result<Option<String>, DeployError> {
+        Ok(None)
+    }
+
     /// The environment that is configured now.
     fn env(&self) -> Result<Env, DeployError>;
 

@@ -131,6 +131,13 @@ pub enum Reason {
         /// Which.
         name: Untrusted,
     },
+    /// Nothing runs, and what ran last must not be started on the data that is there.
+    Parted {
+        /// Why.
+        why: String,
+        /// What to do.
+        ways_out: [String; 2],
+    },
     /// It cannot be told what the target would be here, so it could not be deployed either.
     NotRendered {
         /// The target.
@@ -166,6 +173,7 @@ impl Reason {
                 | Self::MissingSecret { .. }
                 | Self::RequiredEnv { .. }
                 | Self::NotRendered { .. }
+                | Self::Parted { .. }
                 | Self::Unsuitable { .. }
         )
     }
@@ -220,6 +228,9 @@ impl Reason {
             Self::BecomesExternal { name } => format!("`{}` would have to be made by somebody else", name.terminal()),
             Self::RequiredEnv { key } => format!("`{}` is newly required and not set", key.terminal()),
             Self::Gains { what, name } => format!("it would gain a {what}: {}", name.terminal()),
+            Self::Parted { why, ways_out: [by_hand, restore] } => {
+                format!("what ran last is not started again: {why}; {by_hand}, or: {restore}")
+            }
             Self::NotRendered { version, why } => {
                 format!("{version} cannot be rendered: {}", Untrusted::new(why).terminal())
             }

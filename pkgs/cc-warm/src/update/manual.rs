@@ -6,6 +6,7 @@ use super::begin::Start;
 use super::context::Context;
 pub use super::forecast::Forecast;
 use super::outcome::Outcome;
+use super::parted;
 use super::recover;
 use super::saga::{EventName, Kind, LiveData, StuckOn};
 use super::turn::{self, Turn};
@@ -199,6 +200,8 @@ pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Iden
     let deployer = deployer::open(context.host, app)?;
     let store = Store::new(&context.host.dirs, &app.name);
     let observed = deployer.observe()?;
+    let state = AppState::load(&context.host.dirs, &app.name)?;
+    parted::must_fit(context.host, app, deployer.as_ref(), &state, &observed, identity.into())?;
     let release = deployer.prepared(identity)?;
     Start {
         context,
@@ -233,7 +236,7 @@ pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome
     must_be_healthy(context, app, deployer.as_ref())?;
     // It must be possible to come back to it.
     deployer.prepared(&identity)?;
-    note_adopted(context, app, &identity)?;
+    note_adopted(context, app, deployer.as_ref(), &identity)?;
     if was_stuck.is_some() {
         effects::end_stuck(context, &app.name)?;
     }
@@ -241,13 +244,14 @@ pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome
 }
 
 /// Writes down that `identity` was found running and healthy.
-pub fn note_adopted(context: &Context<'_>, app: &App, identity: &Identity) -> Result<()> {
+pub fn note_adopted(context: &Context<'_>, app: &App, deployer: &dyn Deployer, identity: &Identity) -> Result<()> {
     let (dirs, now) = (&context.host.dirs, context.host.clock.now());
     let mut state = AppState::load(dirs, &app.name)?;
     let operation = random::id()?;
     let before = state.last_good.as_ref().map(|good| good.identity.clone());
     state.step_down(identity, now, &operation, "downgraded by hand");
     state.commit(identity.clone(), now);
+    state.named = deployer.named()?;
     state.last_run = Some(LastRun::new(now, "adopted"));
     state.save(dirs, &app.name)?;
     let mut entry = Entry::new(&operation, now, "adopt", "adopted");

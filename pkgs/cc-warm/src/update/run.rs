@@ -13,6 +13,7 @@ use super::leftovers;
 use super::manual::{self, Now};
 use super::notice::{self, Waits};
 use super::outcome::Outcome;
+use super::parted::{self, Code};
 use super::recover;
 use super::saga::{EventName, Kind};
 use super::staging;
@@ -68,12 +69,17 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
     let deployer = deployer::open(context.host, app)?;
     let assessment = assess(context, app, deployer.as_ref(), &state).map_err(deployer::classified)?;
     notice::answers(context, app)?;
+    let seen_before = state.seen_other.clone();
+    parted::note_observed(&mut state, &assessment.observed);
+    if state.seen_other != seen_before {
+        state.save(&context.host.dirs, &app.name)?;
+    }
     let run = Run { context, app, deployer: deployer.as_ref(), lock, assessment: &assessment, at_any_time };
     match assessment.next.clone() {
         Next::FirstDeploy(candidate) => run.first_deploy(&mut state, &candidate),
         Next::NotDeployed => Ok(Outcome::NotDeployed),
         Next::Adopt(identity) => run.adopt(identity, &mut state),
-        Next::DownByHand => run.down_by_hand(&mut state),
+        Next::DownByHand { doubt } => run.down_by_hand(&mut state, doubt.as_deref()),
         Next::Resume(identity) | Next::Down(identity) => manual::restart(context, app, lock, &identity),
         Next::Gate(Decision::UpToDate { skipped }) => run.up_to_date(&mut state, &skipped),
         Next::Gate(Decision::Hold { candidate, reasons, .. }) => run.hold(&mut state, Waits::of(candidate, &reasons)),
@@ -191,12 +197,12 @@ impl Run<'_> {
         Ok(Outcome::UpToDate { version: identity.version, notes })
     }
 
-    fn down_by_hand(&self, state: &mut AppState) -> Result<Outcome> {
+    fn down_by_hand(&self, state: &mut AppState, doubt: Option<&str>) -> Result<Outcome> {
         if state.down_by_hand.is_none() {
             state.down_by_hand = Some(self.context.host.clock.now());
             self.save(state)?;
         }
-        notice::down_by_hand(self.context, self.app)?;
+        notice::down_by_hand(self.context, self.app, doubt)?;
         Ok(Outcome::DownByHand)
     }
 
@@ -207,7 +213,7 @@ impl Run<'_> {
         // It must be possible to come back to it.
         self.deployer.prepared(&identity)?;
         let above = state.held.as_ref().is_some_and(|held| held.version <= identity.version);
-        manual::note_adopted(self.context, self.app, &identity)?;
+        manual::note_adopted(self.context, self.app, self.deployer, &identity)?;
         if above {
             self.context.resolve(&self.app.name, &[AlertKind::Held])?;
         }
@@ -251,7 +257,14 @@ impl Run<'_> {
 
     fn first_deploy(&self, state: &mut AppState, candidate: &Candidate) -> Result<Outcome> {
         // What an earlier attempt of ours wrote, this version or a newer one can read.
-        let ours = state.first_tried.as_ref().is_some_and(|tried| *tried <= candidate.version);
+        let ours = match state.first_tried.as_ref().filter(|tried| **tried <= candidate.version) {
+            None => false,
+            Some(version) => {
+                let code = Code { version, commit: state.seen.get(version).map(|seen| &seen.commit) };
+                let (host, observed) = (self.context.host, &self.assessment.observed);
+                parted::doubt(host, self.app, self.deployer, state, observed, code)?.is_none()
+            }
+        };
         if matches!(self.assessment.observed, Observed::Absent { has_data: true }) && !ours {
             let reason = format!(
                 "nothing is deployed, but volumes of it exist, and it is not known which version wrote them: deploy that version by hand, then run `cc-warm adopt {}`",

@@ -115,6 +115,20 @@ fn after_a_release_nothing_is_started_on_data_of_another_version() {
 }
 
 #[test]
+fn what_was_undeployed_is_not_started_again_without_the_data_that_it_had() {
+    let fixture = Fixture::running();
+    fixture.run(&["snapshot", APP]).expect(0);
+    fixture.run(&["undeploy", APP]).expect(0);
+    let volumes = fixture.sandbox.state_dir().join("process/volumes");
+    std::fs::rename(&volumes, volumes.with_extension("away")).unwrap();
+    let said = fixture.run(&["resume", APP]).expect(24);
+    assert!(said.contains("not there any more") && said.contains("hint: cc-warm restore notes"), "{said}");
+    assert!(fixture.run(&["update"]).expect(0).contains("left alone: somebody undeployed it"));
+    fixture.run(&["restore", APP, "--yes"]).expect(0);
+    assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
+}
+
+#[test]
 fn what_an_operator_restored_is_not_updated_again_by_itself() {
     let fixture = updated();
     fixture.run(&["restore", APP, "--yes"]).expect(0);

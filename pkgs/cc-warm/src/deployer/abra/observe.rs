@@ -12,9 +12,6 @@ use crate::identity::{CommitId, Identity};
 use crate::recipe::version::Version;
 use crate::sys::untrusted::Untrusted;
 
-/// The fewest digits of a commit that are believed.
-const FEWEST_DIGITS: usize = 7;
-
 impl AbraDeployer<'_> {
     pub(super) fn look(&self) -> Result<Observed, DeployError> {
         self.ready()?;
@@ -97,11 +94,7 @@ fn is_part_of(services: &[Service], stack: &str, wanted: &BTreeMap<&str, &str>) 
 /// Whether the labels are those of a deployment of `identity`.
 pub(super) fn says(labels: &Labels, identity: &Identity) -> bool {
     labels.version == identity.version.to_string()
-        && labels.chaos.as_deref().is_none_or(|chaos| is_commit(chaos, &identity.commit))
-}
-
-fn is_commit(chaos: &str, commit: &CommitId) -> bool {
-    chaos.len() >= FEWEST_DIGITS && commit.as_str().starts_with(chaos)
+        && labels.chaos.as_deref().is_none_or(|chaos| identity.commit.is_shortened_to(chaos))
 }
 
 fn unknown(label: &str, why: String) -> Known {
@@ -129,12 +122,12 @@ fn from_labels(
     let Some(commit) = commit_of(&version) else {
         return no("the recipe publishes no such version".to_owned());
     };
-    if let Some(chaos) = labels.chaos.as_deref().filter(|chaos| !is_commit(chaos, &commit)) {
+    if let Some(chaos) = labels.chaos.as_deref().filter(|chaos| !commit.is_shortened_to(chaos)) {
         let chaos = Untrusted::new(chaos).terminal();
         return no(format!("it was deployed from commit {chaos}, and its tag is commit {}", commit.short()));
     }
     // The swarm that rolls a deployment back by itself puts the label back, and not the `.env`.
-    let named = env_version.filter(|named| *named != labels.version && !is_commit(named, &commit));
+    let named = env_version.filter(|named| *named != labels.version && !commit.is_shortened_to(named));
     if let Some(named) = named {
         let named = Untrusted::new(named).terminal();
         return no(format!("its label says {}, and its `.env` says {named}", labels.version));
