@@ -39,6 +39,7 @@ impl Raw {
                 .with_context(|| format!("app `{name}`"))?;
             apps.insert(name, app);
         }
+        check::stacks(&apps)?;
         check::after(&apps)?;
         for app in apps.values() {
             ensure!(
@@ -210,6 +211,32 @@ impl RawUpdate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_apps_have_two_stacks() {
+        let said = |a: &str, b: &str| {
+            let app = |domain: &str, deployer: &str| {
+                format!(r#"{{"recipe": "/r/login", "domain": "{domain}", "stateful": false, "deployer": {deployer}}}"#)
+            };
+            let [a, b] = [app("a.example.org", a), app("b.example.org", b)];
+            let text = format!(r#"{{"format": 1, "apps": {{"one": {a}, "two": {b}}}}}"#);
+            let validated = super::super::parse(&text).unwrap().validate();
+            validated.err().map(|error| format!("{error:#}")).unwrap_or_default()
+        };
+        let (plain, other) = (r#"{"abra": {}}"#, r#"{"abra": {"stack": "other"}}"#);
+        assert_eq!(said(plain, plain), "");
+        assert_eq!(said(plain, other), "");
+        assert_eq!(said(plain, r#"{"process": {}}"#), "");
+        for (a, b, stack) in [
+            (other, other, "other"),
+            (plain, r#"{"abra": {"stack": "a_example_org"}}"#, "a_example_org"),
+            // One docker answers for both.
+            (other, r#"{"abra": {"server": "elsewhere", "stack": "other"}}"#, "other"),
+        ] {
+            let said = said(a, b);
+            assert!(said.contains("`one` and `two`") && said.contains(&format!("`{stack}`")), "{said}");
+        }
+    }
 
     #[test]
     fn the_name_of_a_stack_is_no_variable() {
