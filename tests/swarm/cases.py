@@ -123,6 +123,29 @@ def what_ran_last_is_not_started_on_data_that_another_version_may_have_written(w
 
 
 @case()
+def an_app_that_the_configuration_moved_is_held_where_it_is(w):
+    w.publish("1.0.0+1")
+    w.update()
+    w.write("mine")
+    moved = f"deployed as stack `{w.stack}` on server `default`, and the configuration says stack `{w.stack}_b` on server `default`"
+    w.app["deployer"] = {"abra": {"stack": f"{w.stack}_b"}}
+    check("where it is, and where it would be, is said", moved in w.update(exit=10), w.said)
+    check("and told", moved in json.dumps(w.alerts(), ensure_ascii=False), w.alerts())
+    check("and shown", moved in w.run("status", w.name), w.said)
+    w.abra("app", "undeploy", w.domain)
+    w.wait("it is gone", lambda: not w.services())
+    check("it is not started on empty volumes", moved in w.update(exit=10), w.said)
+    w.app["deployer"] = {"abra": {}}
+    check("set back, it is what it was", "somebody undeployed it" in w.update(), w.said)
+    w.app["deployer"] = {"abra": {"stack": f"{w.stack}_b"}}
+    check("nor by resume", moved in w.run("resume", w.name, exit=24), w.said)
+    w.app["deployer"] = {"abra": {}}
+    w.run("resume", w.name)
+    check("where it was, it is started again", "started again: 1.0.0+1" in w.update(), w.said)
+    same("on its data", w.notes(), "mine\n")
+
+
+@case()
 def somebody_who_works_on_it_in_mid_update_is_let_be(w):
     w.publish("1.0.0+1")
     w.update()

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::names::AppName;
+use crate::deployer::Place;
 use crate::error::Problem;
 use crate::identity::{CommitId, Identity};
 use crate::recipe::version::Version;
@@ -56,6 +57,9 @@ pub struct AppState {
     /// What else than the last-good was deployed when it was last looked at: its data may have gone on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_other: Option<Untrusted>,
+    /// Where it was when it was last known to run well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// What [`Deployer::named`](crate::deployer::Deployer::named) was when cc-warm last knew what is on the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named: Option<String>,
@@ -208,6 +212,7 @@ impl Default for AppState {
             down_by_hand: None,
             seen_other: None,
             named: None,
+            place: None,
             resumed: false,
             stuck: None,
             fetch_failures: 0,

@@ -15,6 +15,7 @@ use crate::snapshot::Store;
 use crate::state::{self, AppState, LastRun};
 use crate::sys::untrusted::Untrusted;
 use crate::update::journal;
+use crate::update::parted;
 use crate::update::saga::{EventName, LiveData};
 
 /// One app. In JSON, absent fields mean "not so".
@@ -175,7 +176,17 @@ impl AppStatus {
     }
 
     fn add_observed(&mut self, host: &Host, app: &App) {
-        let observed = deployer::open(host, app).and_then(|deployer| Ok(deployer.observe()?));
+        let look = || -> Result<_> {
+            let deployer = deployer::open(host, app)?;
+            let moved = parted::moved(deployer.as_ref(), &AppState::load(&host.dirs, &app.name)?)?;
+            Ok((deployer.observe()?, moved))
+        };
+        let observed = look().map(|(observed, moved)| {
+            if let Some(moved) = moved {
+                self.wrong(format!("elsewhere: {moved}"), Some(format!("cc-warm plan {}", app.name)));
+            }
+            observed
+        });
         match observed {
             Err(error) => self.failed(&error),
             Ok(Observed::Absent { .. }) => self.state = "absent",

@@ -31,6 +31,7 @@ pub struct Args {
 fn must_fit(session: &Session, name: &AppName, state: &AppState) -> Result<()> {
     let (app, Some(good)) = (session.config.app(name)?, &state.last_good) else { return Ok(()) };
     let deployer = deployer::open(&session.host, app)?;
+    parted::must_be_in_place(name, deployer.as_ref(), state)?;
     let observed = deployer.observe()?;
     parted::must_fit(&session.host, app, deployer.as_ref(), state, &observed, (&good.identity).into())
 }

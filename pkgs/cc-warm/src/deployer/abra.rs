@@ -38,7 +38,7 @@ use self::folder::Folder;
 use super::abra_cli::Abra;
 use super::docker_api::Api;
 use super::docker_cli::Docker;
-use super::{DeployError, Deployer, Observed, Release, Rendering, Stopped, dotenv};
+use super::{DeployError, Deployer, Moved, Observed, Release, Rendering, Stopped, dotenv};
 use crate::config::App;
 use crate::config::secret::SecretFile;
 use crate::host::Host;
@@ -242,6 +242,22 @@ fn link(target: &Path, name: &Path) -> Result<()> {
 impl Deployer for AbraDeployer<'_> {
     fn observe(&self) -> Result<Observed, DeployError> {
         self.look()
+    }
+
+    fn place(&self) -> Result<Option<super::Place>, DeployError> {
+        Ok(Some(super::Place { stack: self.stack_name()?, server: self.place.server.to_owned() }))
+    }
+
+    fn moved(&self, known: Option<&super::Place>) -> Result<Option<Moved>, DeployError> {
+        let (Some(known), Some(configured)) = (known, self.place()?) else { return Ok(None) };
+        Ok((*known != configured).then(|| Moved {
+            is: format!("deployed as {known}"),
+            configured: configured.to_string(),
+            by_hand: format!(
+                "undeploy it there, bring its data, deploy it here by hand, then `cc-warm adopt {}`",
+                self.app.name
+            ),
+        }))
     }
 
     fn named(&self) -> Result<Option<String>, DeployError> {

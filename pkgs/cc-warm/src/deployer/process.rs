@@ -60,7 +60,9 @@ use self::folder::Folder;
 use self::recipe::{FILE_CAP, Plan, Recipe, Surroundings};
 use self::record::{Account, Death, Deployed, RanAs, Status};
 use self::volume::Volumes;
-use super::{Convergence, DeployError, Deployer, Deployment, Known, Observed, Release, Rendering, Stopped};
+use super::{
+    Convergence, DeployError, Deployer, Deployment, Known, Moved, Observed, Place, Release, Rendering, Stopped,
+};
 use crate::config::App;
 use crate::host::Host;
 use crate::identity::{Env, Identity};
@@ -278,6 +280,28 @@ impl Deployer for ProcessDeployer<'_> {
                 what: Known::Yes(deployed.identity),
                 generation: deployed.generation,
                 state,
+            }))
+        };
+        look().map_err(DeployError::failed)
+    }
+
+    fn moved(&self, _known: Option<&Place>) -> Result<Option<Moved>, DeployError> {
+        let look = || -> Result<Option<Moved>> {
+            let stack = self.app.domain.stack_name();
+            let deployed =
+                Deployed::read(&self.folder)?.and_then(|deployed| deployed.plan.env.get("STACK_NAME").cloned());
+            let is = match deployed {
+                Some(deployed) => (deployed != stack).then(|| format!("deployed on volumes called `{deployed}_…`")),
+                None => self.volumes_of_app().elsewhere()?.map(|name| format!("on the volume `{name}`")),
+            };
+            Ok(is.map(|is| Moved {
+                is,
+                configured: format!("volumes called `{stack}_…`, after its domain"),
+                by_hand: format!(
+                    "undeploy it, rename its folders in `{}`, then `cc-warm resume {}`",
+                    folder::volumes(&self.dirs).display(),
+                    self.app.name
+                ),
             }))
         };
         look().map_err(DeployError::failed)

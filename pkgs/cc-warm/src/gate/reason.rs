@@ -138,6 +138,15 @@ pub enum Reason {
         /// What to do.
         ways_out: [String; 2],
     },
+    /// The app is elsewhere than the configuration says.
+    Moved {
+        /// Where it is.
+        is: String,
+        /// Where it would be.
+        configured: String,
+        /// What can be done, besides setting the configuration back.
+        by_hand: String,
+    },
     /// It cannot be told what the target would be here, so it could not be deployed either.
     NotRendered {
         /// The target.
@@ -174,6 +183,7 @@ impl Reason {
                 | Self::RequiredEnv { .. }
                 | Self::NotRendered { .. }
                 | Self::Parted { .. }
+                | Self::Moved { .. }
                 | Self::Unsuitable { .. }
         )
     }
@@ -231,6 +241,9 @@ impl Reason {
             Self::Parted { why, ways_out: [by_hand, restore] } => {
                 format!("what ran last is not started again: {why}; {by_hand}, or: {restore}")
             }
+            Self::Moved { is, configured, by_hand } => format!(
+                "it is {is}, and the configuration says {configured}: nothing is done until that is set back; or {by_hand}"
+            ),
             Self::NotRendered { version, why } => {
                 format!("{version} cannot be rendered: {}", Untrusted::new(why).terminal())
             }

@@ -37,6 +37,13 @@ impl Assessment {
             _ => None,
         }
     }
+
+    /// Whether what was observed is this app.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let Next::Gate(Decision::Hold { reasons, .. }) = &self.next else { return true };
+        !reasons.iter().any(|reason| matches!(reason, gate::Reason::Moved { .. }))
+    }
 }
 
 /// What to do about an app.
@@ -91,6 +98,10 @@ fn next(
     observed: &Observed,
     env: &Env,
 ) -> Result<Next> {
+    if let Some(moved) = parted::moved(deployer, state)? {
+        let reason = gate::Reason::Moved { is: moved.is, configured: moved.configured, by_hand: moved.by_hand };
+        return Ok(Next::Gate(Decision::Hold { candidate: None, reasons: vec![reason], skipped: Vec::new() }));
+    }
     let last_good = state.last_good.as_ref().map(|good| &good.identity);
     let current = match observed {
         Observed::Absent { .. } => {

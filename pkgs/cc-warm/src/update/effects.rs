@@ -59,10 +59,11 @@ fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {
     let mut state = AppState::load(dirs, name)?;
     // What is written down once the data is known to be of one version.
     let named = || operation.deployer.named().unwrap_or_default();
+    let place = || operation.deployer.place().unwrap_or_default();
     match (progress.last, progress.begun.kind) {
         (EventName::Committed, Kind::Update | Kind::FirstDeploy) => {
             state.commit(progress.begun.to.clone(), now);
-            state.named = named();
+            (state.named, state.place) = (named(), place());
         }
         (EventName::RolledBack, Kind::Restore | Kind::Restart) => {
             if progress.begun.kind == Kind::Restore && progress.restored {
@@ -70,7 +71,7 @@ fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {
             }
             if let Some(identity) = progress.back_to() {
                 state.commit(identity.clone(), now);
-                state.named = named();
+                (state.named, state.place) = (named(), place());
             }
         }
         (EventName::RolledBack, Kind::FirstDeploy) => {

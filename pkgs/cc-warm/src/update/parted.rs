@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::config::App;
 use crate::config::names::AppName;
-use crate::deployer::{Deployer, Known, Observed};
+use crate::deployer::{Deployer, Known, Moved, Observed, Place};
 use crate::error::{Exit, Problem};
 use crate::host::Host;
 use crate::identity::{CommitId, Identity};
@@ -53,6 +53,19 @@ pub fn doubt(
     Ok((!has_data && had_data()?).then(|| "the volumes that it had are not there any more".to_owned()))
 }
 
+/// Whether the data is as a first deployment that came to nothing left it.
+pub fn is_as_first_tried(
+    host: &Host,
+    app: &App,
+    deployer: &dyn Deployer,
+    state: &AppState,
+    observed: &Observed,
+) -> Result<bool> {
+    let Some(version) = &state.first_tried else { return Ok(false) };
+    let code = Code { version, commit: state.seen.get(version).map(|seen| &seen.commit) };
+    Ok(doubt(host, app, deployer, state, observed, code)?.is_none())
+}
+
 /// Whether somebody deployed another version since cc-warm last knew what is on the data, in words. `named`: what is
 /// written down now where everybody who deploys writes it; `None` where nobody but cc-warm deploys.
 fn another(state: &AppState, named: Option<&str>, code: Code<'_>) -> Option<String> {
@@ -97,11 +110,27 @@ pub fn must_fit(
     Err(problem.exit(Exit::Refused).hint(by_hand).hint(restore).into())
 }
 
-/// Notes what else than the last-good is deployed: when it is gone, its data may be left.
-pub fn note_observed(state: &mut AppState, observed: &Observed) {
+/// Whether the app is elsewhere than the configuration says: then nothing that is asked of its deployer is about it.
+pub fn moved(deployer: &dyn Deployer, state: &AppState) -> Result<Option<Moved>> {
+    let is_known = state.last_good.is_some() || state.stuck.is_some() || state.place.is_some();
+    Ok(if is_known { deployer.moved(state.place.as_ref())? } else { None })
+}
+
+/// Refuses an app that is elsewhere than the configuration says.
+pub fn must_be_in_place(app: &AppName, deployer: &dyn Deployer, state: &AppState) -> Result<()> {
+    let Some(moved) = moved(deployer, state)? else { return Ok(()) };
+    let problem = Problem::new(format!("`{app}` is elsewhere: {moved}; nothing was touched"));
+    Err(problem.exit(Exit::Refused).hint("set the configuration back").hint(format!("or {}", moved.by_hand)).into())
+}
+
+/// Notes what is deployed: the last-good, which is at `place`, or something else: when that is gone, its data may be left.
+pub fn note_observed(state: &mut AppState, observed: &Observed, place: Option<Place>) {
     let (Observed::Present(deployment), Some(good)) = (observed, &state.last_good) else { return };
     state.seen_other = match &deployment.what {
-        Known::Yes(now) if now.version == good.identity.version && now.commit == good.identity.commit => None,
+        Known::Yes(now) if now.version == good.identity.version && now.commit == good.identity.commit => {
+            state.place = place;
+            None
+        }
         Known::Yes(now) => Some(Untrusted::new(now.to_string())),
         Known::No { label, why } => Some(Untrusted::new(format!("something unknown ({}: {why})", label.raw()))),
     };
@@ -151,14 +180,14 @@ mod tests {
         };
         let unknown = Known::No { label: Untrusted::new("latest"), why: "it is no version".to_owned() };
         for what in [Known::Yes(identity("2.0.0+1")), unknown] {
-            note_observed(&mut state, &present(what));
-            note_observed(&mut state, &Observed::Absent { has_data: true });
+            note_observed(&mut state, &present(what), None);
+            note_observed(&mut state, &Observed::Absent { has_data: true }, None);
             let why = another(&state, Some("1.0.0+1"), Code::from(&good)).unwrap();
             assert!(why.contains("somebody deployed"), "{why}");
-            note_observed(&mut state, &present(Known::Yes(good.clone())));
+            note_observed(&mut state, &present(Known::Yes(good.clone())), None);
             assert_eq!(another(&state, Some("1.0.0+1"), Code::from(&good)), None);
         }
-        note_observed(&mut state, &present(Known::Yes(identity("2.0.0+1"))));
+        note_observed(&mut state, &present(Known::Yes(identity("2.0.0+1"))), None);
         state.commit(identity("2.0.0+1"), jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(state.seen_other, None);
     }

@@ -13,7 +13,7 @@ use super::leftovers;
 use super::manual::{self, Now};
 use super::notice::{self, Waits};
 use super::outcome::Outcome;
-use super::parted::{self, Code};
+use super::parted;
 use super::recover;
 use super::saga::{EventName, Kind};
 use super::staging;
@@ -69,10 +69,12 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
     let deployer = deployer::open(context.host, app)?;
     let assessment = assess(context, app, deployer.as_ref(), &state).map_err(deployer::classified)?;
     notice::answers(context, app)?;
-    let seen_before = state.seen_other.clone();
-    parted::note_observed(&mut state, &assessment.observed);
-    if state.seen_other != seen_before {
-        state.save(&context.host.dirs, &app.name)?;
+    if assessment.is_in_place() {
+        let before = state.clone();
+        parted::note_observed(&mut state, &assessment.observed, deployer.place()?);
+        if state != before {
+            state.save(&context.host.dirs, &app.name)?;
+        }
     }
     let run = Run { context, app, deployer: deployer.as_ref(), lock, assessment: &assessment, at_any_time };
     match assessment.next.clone() {
@@ -256,16 +258,11 @@ impl Run<'_> {
     }
 
     fn first_deploy(&self, state: &mut AppState, candidate: &Candidate) -> Result<Outcome> {
+        let observed = &self.assessment.observed;
         // What an earlier attempt of ours wrote, this version or a newer one can read.
-        let ours = match state.first_tried.as_ref().filter(|tried| **tried <= candidate.version) {
-            None => false,
-            Some(version) => {
-                let code = Code { version, commit: state.seen.get(version).map(|seen| &seen.commit) };
-                let (host, observed) = (self.context.host, &self.assessment.observed);
-                parted::doubt(host, self.app, self.deployer, state, observed, code)?.is_none()
-            }
-        };
-        if matches!(self.assessment.observed, Observed::Absent { has_data: true }) && !ours {
+        let ours = state.first_tried.as_ref().is_some_and(|tried| *tried <= candidate.version)
+            && parted::is_as_first_tried(self.context.host, self.app, self.deployer, state, observed)?;
+        if matches!(observed, Observed::Absent { has_data: true }) && !ours {
             let reason = format!(
                 "nothing is deployed, but volumes of it exist, and it is not known which version wrote them: deploy that version by hand, then run `cc-warm adopt {}`",
                 self.app.name
