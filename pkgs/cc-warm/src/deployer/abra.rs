@@ -315,6 +315,11 @@ impl Deployer for AbraDeployer<'_> {
         self.own_volumes()
     }
 
+    fn unmanaged_volumes(&self) -> Result<Vec<String>, DeployError> {
+        self.ready()?;
+        self.volumes_left_out()
+    }
+
     fn unsuitable_volumes(&self, release: &Release) -> Result<Vec<String>, DeployError> {
         self.unsuitable(release)
     }

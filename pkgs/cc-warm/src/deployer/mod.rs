@@ -276,8 +276,11 @@ pub trait Deployer {
     /// Deploys a prepared release. Returns once it is under way; [`Deployer::observe`] tells how it goes.
     fn deploy(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError>;
 
-    /// Every volume of the app that exists on this host, sorted by name.
+    /// Every volume of the app that exists on this host, sorted by name; `unmanaged` ones are left out.
     fn volumes(&self) -> Result<Vec<Volume>, DeployError>;
+
+    /// The names of those that are left out: their data is neither snapshotted nor brought back.
+    fn unmanaged_volumes(&self) -> Result<Vec<String>, DeployError>;
 
     /// Reasons why the volumes of `release` cannot be snapshotted here (bind mounts, other drivers, other nodes), each
     /// naming the mount. `unmanaged` ones are left out.

@@ -123,6 +123,12 @@ impl<'a> ProcessDeployer<'a> {
         Volumes::of(folder::volumes(&self.dirs), self.app)
     }
 
+    /// Those that are in their operator's hands, and those that are in ours.
+    fn volumes_by_hand(&self) -> Result<(Vec<Volume>, Vec<Volume>)> {
+        let volumes = self.volumes_of_app();
+        Ok(volumes.list()?.into_iter().partition(|volume| volumes.is_unmanaged(&volume.name)))
+    }
+
     fn volume_data(&self) -> Result<Vec<PathBuf>> {
         Ok(self.volumes_of_app().list()?.into_iter().map(|volume| volume.dir).collect())
     }
@@ -352,7 +358,12 @@ impl Deployer for ProcessDeployer<'_> {
     }
 
     fn volumes(&self) -> Result<Vec<Volume>, DeployError> {
-        self.volumes_of_app().list().map_err(DeployError::failed)
+        Ok(self.volumes_by_hand().map_err(DeployError::failed)?.1)
+    }
+
+    fn unmanaged_volumes(&self) -> Result<Vec<String>, DeployError> {
+        let (left_out, _) = self.volumes_by_hand().map_err(DeployError::failed)?;
+        Ok(left_out.into_iter().map(|volume| volume.name).collect())
     }
 
     fn unsuitable_volumes(&self, release: &Release) -> Result<Vec<String>, DeployError> {
@@ -362,7 +373,7 @@ impl Deployer for ProcessDeployer<'_> {
                 self.recipe_at(release)?.volumes.keys().map(|name| volumes.full_name(name)).collect();
             names.extend(volumes.list()?.into_iter().map(|volume| volume.name));
             let mut all = Vec::new();
-            for name in names.iter().filter(|name| !self.app.update.unmanaged.contains(name)) {
+            for name in names.iter().filter(|name| !volumes.is_unmanaged(name)) {
                 all.extend(volumes.unsuitable(name)?);
             }
             Ok(all)

@@ -167,6 +167,35 @@ fn an_app_whose_domain_was_changed_is_not_taken_for_an_empty_one() {
     assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
 }
 
+/// With or without the app's volume in the operator's own hands.
+fn take_over_volume(fixture: &Fixture, names: &[&str]) {
+    let unmanaged = |config: &mut Value| config["apps"][APP]["update"]["unmanaged"] = names.into();
+    fixture.sandbox.configure(unmanaged).unwrap();
+}
+
+#[test]
+fn a_volume_that_was_unmanaged_when_the_snapshot_was_taken_stays_in_a_restore() {
+    let fixture = Fixture::running();
+    take_over_volume(&fixture, &["data"]);
+    fixture.run(&["snapshot", APP]).expect(0);
+    fixture.sandbox.write_note("after the snapshot").unwrap();
+    take_over_volume(&fixture, &[]);
+    let said = fixture.run(&["restore", APP, "--yes"]).expect(0);
+    assert!(said.contains("was `unmanaged` when the snapshot was taken: its data stays as it is"), "{said}");
+    runs_on_newest_data(&fixture, "1.0.0+1");
+}
+
+#[test]
+fn a_volume_of_the_snapshot_that_is_unmanaged_now_stays_in_a_restore() {
+    let fixture = Fixture::running();
+    fixture.run(&["snapshot", APP]).expect(0);
+    fixture.sandbox.write_note("after the snapshot").unwrap();
+    take_over_volume(&fixture, &["notes_example_org_data"]);
+    let said = fixture.run(&["restore", APP, "--yes"]).expect(0);
+    assert!(said.contains("is `unmanaged` now: its data stays as it is"), "{said}");
+    runs_on_newest_data(&fixture, "1.0.0+1");
+}
+
 #[test]
 fn what_an_operator_restored_is_not_updated_again_by_itself() {
     let fixture = updated();

@@ -35,6 +35,12 @@ impl<'a> Volumes<'a> {
         format!("{}_{name}", self.app.domain.stack_name())
     }
 
+    /// Whether the operator has taken the volume, by this name or by the recipe's, out of our hands.
+    pub(super) fn is_unmanaged(&self, full_name: &str) -> bool {
+        let is_it = |name: &String| name == full_name || self.full_name(name) == full_name;
+        self.app.update.unmanaged.iter().any(is_it)
+    }
+
     /// Where the data of the volume `full_name` lies.
     pub(super) fn data(&self, full_name: &str) -> PathBuf {
         self.root.join(full_name).join(DATA)
