@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import subprocess
 
 import engine
 from engine import IMAGE, docker
@@ -258,6 +259,31 @@ def what_cannot_be_prepared_costs_no_downtime(w):
     finally:
         docker("rm", "-f", other)
     same("all the time it ran", (w.services()["app"]["ID"], w.runs()), (before, "1.0.0+1"))
+
+
+@case()
+def an_env_that_cannot_be_written_is_found_out_before_the_stop(w):
+    w.publish("1.0.0+1")
+    w.update()
+    # As in a unit that may write to abra's folder, and not to where a link in it leads.
+    real = w.root / "infra"
+    real.mkdir()
+    w.env.rename(real / w.env.name)
+    w.env.symlink_to(real / w.env.name)
+    subprocess.run(["mount", "--bind", real, real], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", real], check=True)
+        w.publish("1.1.0+1")
+        before = w.services()["app"]["Version"]
+        said = w.update(exit=1)
+        check("what is to be done is said", f"add `{real}` to their `ReadWritePaths`" in said, said)
+        same("nothing was touched", w.services()["app"]["Version"], before)
+        check("doctor says it, too", f"may not write to `{real}`" in w.run("doctor", exit=1), w.said)
+    finally:
+        subprocess.run(["umount", real], check=True)
+    w.update()
+    same("once it may be written, the update goes on", w.runs(), "1.1.0+1")
+    check("and the link is one still", w.env.is_symlink() and "1.1.0+1" in w.env.read_text())
 
 
 @case(stateful=False, secrets=False)
