@@ -83,12 +83,13 @@ pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
         hints: Vec::new(),
     };
     status.add_journal(host, name);
-    match AppState::load(&host.dirs, name) {
-        Ok(state) => status.add_state(&state, host.clock.now(), name),
-        Err(error) => status.failed(&error),
+    let state = AppState::load(&host.dirs, name);
+    match &state {
+        Ok(state) => status.add_state(state, host.clock.now(), name),
+        Err(error) => status.failed(error),
     }
     if let Some(app) = app {
-        status.add_observed(host, app);
+        status.add_observed(host, app, state.as_ref().ok());
     } else {
         status.notes.push("not declared any more; nothing of it is touched".to_owned());
         status.hints.push(format!("cc-warm forget {name}"));
@@ -175,10 +176,10 @@ impl AppStatus {
         }
     }
 
-    fn add_observed(&mut self, host: &Host, app: &App) {
+    fn add_observed(&mut self, host: &Host, app: &App, state: Option<&AppState>) {
         let look = || -> Result<_> {
             let deployer = deployer::open(host, app)?;
-            let moved = parted::moved(deployer.as_ref(), &AppState::load(&host.dirs, &app.name)?)?;
+            let moved = state.map(|state| parted::moved(deployer.as_ref(), state)).transpose()?.flatten();
             Ok((deployer.observe()?, moved))
         };
         let observed = look().map(|(observed, moved)| {
