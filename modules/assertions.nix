@@ -202,10 +202,6 @@ in
           message = "services.ccWarm: `after` of the apps ${quoted inCycle} makes a cycle, or waits for one: none of them would ever be updated. Remove one of these names from `after`.";
         }
         {
-          assertion = cfg.disk.budget == null || own.bytes cfg.disk.budget > own.bytes cfg.disk.reserve;
-          message = "services.ccWarm: disk.budget (${toString cfg.disk.budget}) is not larger than disk.reserve (${toString cfg.disk.reserve}), so no snapshot could be taken: raise the budget or lower the reserve.";
-        }
-        {
           assertion = rebuild == null || rebuildKinds rebuild == 1;
           message = "services.ccWarm.nightly.rebuild: set exactly one of `flake`, `channel` (with or without `upgrade`) and `command`.";
         }

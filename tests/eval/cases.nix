@@ -162,17 +162,6 @@ in
         "services.ccWarm.apps.a: `alerts` names `pager`, which is not declared: declare it in services.ccWarm.alerts (there is `ops`)."
       ];
     };
-    "a budget smaller than the reserve" = {
-      config = with' {
-        disk = {
-          budget = "10GiB";
-          reserve = "20GiB";
-        };
-      };
-      messages = [
-        "services.ccWarm: disk.budget (10GiB) is not larger than disk.reserve (20GiB), so no snapshot could be taken: raise the budget or lower the reserve."
-      ];
-    };
     "a version that is pinned and ignored" = {
       config = only {
         update = {

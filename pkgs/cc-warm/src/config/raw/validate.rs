@@ -18,13 +18,6 @@ impl Raw {
         ensure!(self.state_dir.is_absolute(), "`stateDir` must be an absolute path");
         ensure!(self.servers_dir.is_absolute(), "`serversDir` must be an absolute path");
         ensure!(self.max_tests > 0, "`maxTests` must be at least 1");
-        if let Some(budget) = self.disk.budget {
-            ensure!(
-                budget > self.disk.reserve,
-                "`disk.budget` ({budget} bytes) must be larger than `disk.reserve` ({} bytes)",
-                self.disk.reserve
-            );
-        }
         if let Some(file) = &self.registry.auth_file {
             file.check("registry.authFile")?;
         }
@@ -67,7 +60,6 @@ impl Raw {
             alerts: self.alerts,
             reminder: self.reminder,
             reserve: self.disk.reserve,
-            budget: self.disk.budget,
             registry_auth: self.registry.auth_file,
             tests: Tests { zone: self.zone, tls: self.tls.mode, at_once: self.max_tests },
             fetch_failures: self.fetch_failures.max(1),
