@@ -386,6 +386,26 @@ def a_power_cut_is_settled_from_the_state_folder_alone(w):
     same("and starts again", (w.runs(), w.notes()), ("1.0.0+1", "mine\n"))
 
 
+@case()
+def what_a_stop_that_was_cut_short_left_is_no_deployment_of_somebody_else(w):
+    w.publish("1.0.0+1", helper=True)
+    w.app["env"] = {}
+    w.abra("app", "new", w.name, f"--domain={w.domain}", "--server=default", "-S")
+    w.env.write_text(w.env.read_text().replace("PORT=1", f"PORT={w.port}"))
+    w.abra("app", "deploy", w.domain)
+    check("an operator deployed it", "adopted" in w.update(), w.said)
+    w.write("mine")
+    w.publish("1.1.0+1", helper=True, format=2, broken="1")
+    # The first stop is before the snapshot, the second on the way back.
+    for stop in (1, 2):
+        w.update(exit=-9, CC_WARM_FAULT=f"abra.stop#{stop}=kill")
+        docker("service", "rm", f"{w.stack}_app")
+        said = w.run("recover")
+        check("it is settled", "1.0.0+1 runs again" in said, said)
+        same("the prior version runs", (w.runs(), sorted(w.services())), ("1.0.0+1", ["app", "helper"]))
+        same("on its data", w.notes(), "mine\n")
+
+
 @case(stateful=False, secrets=False)
 def images_of_both_versions_are_kept_and_a_tag_that_moved_is_put_back(w):
     tag = f"{IMAGE}:{w.name}"

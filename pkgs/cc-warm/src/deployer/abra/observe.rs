@@ -24,7 +24,7 @@ impl AbraDeployer<'_> {
         let since = ours.map(|mark| mark.at);
         Ok(Observed::Present(Deployment {
             what: self.identify(&stack.services, &record)?,
-            generation: swarm::generation(&record.marks(&stack.services)),
+            generation: record.generation(&stack.services),
             state: swarm::convergence(&stack.services, &stack.tasks, since, self.clock.now()),
         }))
     }
@@ -212,6 +212,16 @@ mod tests {
         let mut record = Record::default();
         assert!(record.is_rest(std::slice::from_ref(&db)).is_none());
         record.deployed = Some(deployed);
+        let generation = |record: &Record, services: &[&Service]| {
+            record.generation(&services.iter().map(|&service| service.clone()).collect::<Vec<_>>())
+        };
+        let whole = generation(&record, &[&db, &app]);
+        assert_ne!(generation(&record, &[&db]), whole, "without a stop of ours, somebody removed a service");
+        let mut stopping = record.clone();
+        stopping.stopping = true;
+        assert_eq!(generation(&stopping, &[&db]), whole);
+        let other = Service { id: "3".to_owned(), ..app.clone() };
+        assert_ne!(generation(&stopping, &[&db, &other]), whole);
         assert!(record.is_rest(std::slice::from_ref(&db)).is_some());
         let made_anew = Service { id: "3".to_owned(), ..db.clone() };
         let changed = Service { id: "1".to_owned(), ..service("login_db", None, "postgres:18") };
