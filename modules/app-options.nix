@@ -268,7 +268,8 @@ in
         example = literalExpression ''[ { from = "02:00"; to = "05:00"; } ]'';
         description = ''
           When a stateful app may be stopped for an update; outside of these times its update is only planned. Empty:
-          always.
+          always. They must hold the hour of a run: the night's comes after the rebuild and after the apps before. What no
+          run has applied for a week is an alert.
         '';
       };
       keepFailed = mkOption {

@@ -220,8 +220,9 @@ in
       description = ''
         The outcomes of an update that make its unit fail, and with it the switch that started it. Deploy tools answer
         a failed switch by activating the old generation, which runs every update again: so everything but `stuck` only
-        raises an alert by default. A configuration that cannot be used always fails. `failed` means that nothing was
-        harmed: a recipe could not be fetched, or the app was unhealthy before.
+        raises an alert by default. A configuration that cannot be used always fails. `failed`: a recipe could not be
+        fetched, the app was unhealthy before, or there was an error. An app that such an error may have left down is a
+        critical alert of its own (`unfinished`, `down`).
       '';
     };
 

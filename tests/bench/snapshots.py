@@ -18,6 +18,7 @@ measured again alone.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import pathlib
@@ -33,7 +34,13 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KINDS = ("ext4", "xfs", "btrfs")
 SETS = ("A", "B", "C")
-MKFS = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f", "-m", "reflink=1"], "btrfs": ["mkfs.btrfs", "-q", "-f"]}
+# None of them gives the image's blocks back: see `allocated`.
+MKFS = {
+    "ext4": ["mkfs.ext4", "-q", "-F", "-E", "nodiscard"],
+    "xfs": ["mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=1"],
+    "btrfs": ["mkfs.btrfs", "-q", "-f", "-K"],
+}
+IMAGE = 12 << 30
 # Older than this, and a file may be taken over from a copy that was made while the app ran.
 AGE = 130
 
@@ -201,7 +208,7 @@ class Bench:
 
     def changed(self, files):
         """What an update with staging, a second snapshot and a restore take, 1% of the files having changed."""
-        runs = {what: [] for what in ("downtime", "first", "second", "restore", "restore changed")}
+        runs = {what: [] for what in ("downtime", "first", "second", "restore", "restore changed", "sync")}
         self.rest()
         for turn in range(self.rounds):
             self.clean()
@@ -212,6 +219,7 @@ class Bench:
             down = self.take("final", "--predecessor", f"{self.out}/staged", f"{self.out}/staged.catalog")
             runs["downtime"].append(down["total"])
             self.must_be_taken_over(down, files, "staging copy")
+            runs["sync"].append(self.smallest_sync())
         for turn in range(self.rounds):
             self.clean()
             runs["first"].append(self.take("first")["total"])
@@ -234,6 +242,18 @@ class Bench:
             self.must_be_taken_over(back, files, "live data")
         return runs
 
+    def smallest_sync(self):
+        """A sync after one file of a byte: what no snapshot that is durable can do without."""
+        put(f"{self.out}/byte", b"1")
+        fd = os.open(self.out, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            begin = time.monotonic()
+            if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+                raise OSError(ctypes.get_errno(), "syncfs")
+            return time.monotonic() - begin
+        finally:
+            os.close(fd)
+
     def must_be_taken_over(self, done, files, whence):
         if done["taken_over"] < 0.9 * files:
             print(f"  only {done['taken_over']} of {files} files were taken over from the {whence}", flush=True)
@@ -249,16 +269,33 @@ class Bench:
 def mounted(kind, image, where):
     os.makedirs(where, exist_ok=True)
     subprocess.run([*MKFS[kind], image], check=True, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", image, where], check=True)
+    subprocess.run(["mount", "-o", "loop,nodiscard", image, where], check=True)
+
+
+def allocated(image):
+    """An image that has all of its blocks. Else the first to write to one waits for the file system beneath, as nobody does on a
+    disk, and who that is changes from run to run."""
+    zeros = bytes(16 << 20)
+    with open(image, "wb") as file:
+        for _ in range(IMAGE // len(zeros)):
+            file.write(zeros)
+        os.fsync(file.fileno())
 
 
 def measure(args, results):
     engine = args.engine or build()
+    image, where = f"{args.work}/image", f"{args.work}/mnt"
+    allocated(image)
+    try:
+        measure_all(args, results, engine, (image, where))
+    finally:
+        os.unlink(image)
+
+
+def measure_all(args, results, engine, place):
+    image, where = place
     for kind in args.kind or KINDS:
         for name in args.set or SETS:
-            image, where = f"{args.work}/{kind}.img", f"{args.work}/mnt"
-            with open(image, "wb") as file:
-                file.truncate(12 << 30)
             mounted(kind, image, where)
             try:
                 bench = Bench(engine, where, args.rounds)
@@ -279,7 +316,6 @@ def measure(args, results):
                         print(f"  {what}: {statistics.median(times):.3f} s {['%.3f' % t for t in times]}", flush=True)
             finally:
                 subprocess.run(["umount", where], check=True)
-                os.unlink(image)
             save(args, results)
 
 

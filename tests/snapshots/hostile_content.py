@@ -9,7 +9,7 @@ import time
 
 import lab
 from host import EVIL, case
-from sandbox import APP, write
+from sandbox import APP, ENV, write
 
 
 # --- fidelity ---
@@ -232,3 +232,22 @@ def a_mount_that_appears_while_deleting_is_not_crossed(host):
     host.must_be_untouched()
     if not os.path.exists(f"{host.outside}/folder/canary"):
         raise lab.Failure("a mounted folder was emptied")
+
+
+@case("ext4")
+def without_openat2_nothing_is_copied_by_other_means(host):
+    """As on an old kernel, or in a sandbox that blocks it."""
+    said, log = f"{host.mounted}/said", host.sandbox.log()
+    for words in (("snapshot", APP), ("restore", APP, "--yes")):
+        argv = ["strace", "-D", "-f", "-qqq", "-o", "/dev/null", "-e", "trace=openat2", "-e", "signal=none",
+                "-e", "inject=openat2:error=ENOSYS", *host.sandbox.command(list(words))]
+        with open(said, "wb") as file:
+            code = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=ENV, timeout=60).returncode
+        with open(said, errors="replace") as file:
+            text = file.read()
+        if code == 0 or "the kernel has no openat2" not in text:
+            raise lab.Failure(f"`{' '.join(words)}` ended with {code}:\n{text}")
+        if host.sandbox.log() != log:
+            raise lab.Failure(f"`{' '.join(words)}` had stopped the app:\n{text}\n{host.sandbox.log()}")
+    host.must_be_untouched()
+    host.there_and_back()

@@ -2,7 +2,10 @@
 
 import json
 import pathlib
+import shutil
+import signal
 import subprocess
+import time
 
 import engine
 from engine import IMAGE, docker
@@ -321,6 +324,20 @@ def an_abra_that_hangs_is_killed_and_asked_again(w):
 
 
 @case()
+def our_own_full_disk_is_not_waited_for_while_the_app_is_down(w):
+    w.publish("1.0.0+1")
+    w.update()
+    w.write("mine")
+    w.publish("1.1.0+1", format=2)
+    # Once is enough: it is not asked again.
+    said = w.update(exit=11, CC_WARM_FAULT="abra.announce=enospc")
+    check("why is said", "it could not be deployed now" in said and "waiting for the deployer" not in said, said)
+    same("it is back", (w.runs(), w.notes()), ("1.0.0+1", "mine\n"))
+    w.update()
+    same("the version is not to blame", w.runs(), "1.1.0+1")
+
+
+@case()
 def where_docker_does_not_answer_nothing_is_called_absent(w):
     w.publish("1.0.0+1")
     w.update()
@@ -362,6 +379,52 @@ def a_changed_environment_is_laid_in_place_and_goes_back_with_the_rest(w):
     same("the .env before is back", w.env_line("PORT"), str(w.port))
     same("all of it", w.env_line("GREETING"), "'good day' # a word")
     check("and not tried again", "up to date" in w.update(), w.said)
+
+
+@case()
+def a_pull_is_ended_when_cc_warm_is_asked_to_end(w):
+    w.publish("1.0.0+1")
+    w.update()
+    w.publish("1.1.0+1", image=f"{IMAGE}:2")
+    docker_itself, begun = shutil.which("docker"), w.root / "pulls"
+    stub = w.programs / "docker"
+    stub.write_text(f'#!/bin/sh\nif [ "$1" = pull ]; then echo "$*" >>{begun}; sleep 1000; fi\nexec {docker_itself} "$@"\n')
+    stub.chmod(0o755)
+    running = w.start("update", w.name)
+    w.wait("the pull is under way", begun.exists)
+    running.process.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    said = running.end(exit=25)
+    check("it ends at once", time.monotonic() - asked < 60, said)
+    check("nothing was begun", "cancelled before anything began" in said, said)
+    same("one image was asked for", len(begun.read_text().splitlines()), 1)
+    check("no alert", "prepare-failed" not in json.dumps(w.alerts()), w.alerts())
+    stub.unlink()
+    w.update()
+    same("it is updated another time", w.runs(), "1.1.0+1")
+
+
+@case()
+def an_environment_that_names_another_set_of_volumes_is_held(w):
+    for name in ("one", "other"):
+        (w.remote / f"compose.{name}.yml").write_text(
+            f'version: "3.8"\nservices:\n  app:\n    volumes:\n      - {name}:/{name}\nvolumes:\n  {name}:\n'
+        )
+    w.publish("1.0.0+1")
+    w.app["env"]["COMPOSE_FILE"] = "compose.yml:compose.one.yml"
+    w.update()
+    (w.volume("one") / "rows").write_text("mine")
+    w.app["env"]["COMPOSE_FILE"] = "compose.yml:compose.other.yml"
+    said = w.update(exit=10)
+    check("both volumes are named", "`one` is mounted at app:/one now" in said and "`other` is mounted at nowhere now" in said, said)
+    same("nothing was made", w.volume("other"), None)
+    # By the operator's hand, in the `.env` itself, too.
+    del w.app["env"]["COMPOSE_FILE"]
+    w.env.write_text(w.env.read_text().replace("compose.one.yml", "compose.other.yml"))
+    check("it is held as well", "`other` is mounted at nowhere now" in w.update(exit=10), w.said)
+    w.run("approve", w.name, "1.0.0+1")
+    check("until it is approved", "changed environment" in w.update(), w.said)
+    same("what was there stays", (w.volume("one") / "rows").read_text(), "mine")
 
 
 @case()

@@ -20,8 +20,10 @@ class Machine:
         """`born`: when the state was saved, and `incoming`: where, if its first start is to go on from one."""
         self.image, self.disk, self.folder, self.log = image, disk, folder, log
         self.incoming = incoming
-        # The machine's clock goes on from there, through every boot.
+        # The machine's clock goes on from there, through every boot. An emulated machine's runs ahead of this host's while it
+        # waits for it, and is not set back by a boot.
         self.behind = time.time() - born if born else 0
+        self.reached = 0
         self.qemu = None
         self.received = b""
 
@@ -32,7 +34,8 @@ class Machine:
         if self.qemu:
             return
         self.received = b""
-        self.qemu = Qemu(self.image, self.disk, self.folder, time.time() - self.behind, self.incoming)
+        now = max(time.time() - self.behind, self.reached)
+        self.qemu = Qemu(self.image, self.disk, self.folder, now, self.incoming)
         if self.incoming:
             self.incoming = None
             self.qemu.wait_for_status("paused", "running", "postmigrate")
@@ -57,12 +60,15 @@ class Machine:
 
     def wait_for_shutdown(self):
         """Waits until the machine is off."""
-        self.qemu.process.wait(timeout=3600)
+        self.qemu.wait_for_status("shutdown")
         self.end()
 
     def end(self):
         """Ends it, if it runs."""
         if self.qemu:
+            # Of the second after: what the clock shows is cut off.
+            with contextlib.suppress(RuntimeError, OSError, ValueError):
+                self.reached = self.qemu.clock() + 1
             self.qemu.end()
         self.qemu = None
 

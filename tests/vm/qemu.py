@@ -1,5 +1,6 @@
 """One QEMU process: its command line, its monitor (QMP) and the socket of its root shell."""
 
+import calendar
 import contextlib
 import functools
 import json
@@ -54,7 +55,8 @@ class Qemu:
         clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         command = [
             *[BINARY, "-machine", f"pc,accel={accelerator()}", *PROCESSOR[accelerator()], "-m", MEMORY],
-            *["-nodefaults", "-no-user-config", "-display", "none", "-rtc", f"base={clock},clock=vm"],
+            # Switched off, it is still there to be asked for its time.
+            *["-nodefaults", "-no-user-config", "-no-shutdown", "-display", "none", "-rtc", f"base={clock},clock=vm"],
             *["-kernel", image / "vmlinuz", "-initrd", image / "initrd"],
             # Nothing hostile runs here, and an emulated machine is slow enough. `norandmaps`: QEMU keeps a translation for
             # the address that the code was at, so a program that is elsewhere each time is translated each time.
@@ -123,10 +125,19 @@ class Qemu:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def wait_for_status(self, *wanted):
-        """Waits until the machine is in one of the states (`running`, `paused`, …)."""
-        while self.ask("query-status")["status"] not in wanted:
+    def wait_for_status(self, *wanted, timeout=3600):
+        """Waits until the machine is in one of the states (`running`, `paused`, `shutdown`, …)."""
+        end = time.monotonic() + timeout
+        while (status := self.ask("query-status")["status"]) not in wanted:
+            if time.monotonic() > end:
+                raise RuntimeError(f"the machine is {status} after {timeout} s, not {' or '.join(wanted)}")
             time.sleep(0.05)
+
+    def clock(self):
+        """What the machine's clock shows, in seconds since 1970."""
+        now = self.ask("qom-get", path="/machine", property="rtc-time")
+        fields = (now["tm_year"] + 1900, now["tm_mon"] + 1, now["tm_mday"], now["tm_hour"], now["tm_min"], now["tm_sec"])
+        return calendar.timegm(fields)
 
     def save(self, path):
         """Stops the machine, writes all of its state but the disks to `path`, and ends QEMU."""

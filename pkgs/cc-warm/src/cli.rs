@@ -12,9 +12,9 @@ use crate::config::DEFAULT_PATH;
 /// Each live-warm app is brought to its latest published recipe behind two gates: before, only updates that need no
 /// operator; after, healthy, or version and data go back and the operator is told.
 ///
-/// Human text goes to stderr, results to stdout. Exit codes: 0 done or nothing to do; 1 failed, nothing harmed; 2 usage or
-/// configuration; 10 held; 11 rolled back; 12 became stuck; 13 was stuck already; 14 not ready; 24 refused; 25 cancelled;
-/// 30 busy.
+/// Human text goes to stderr, results to stdout. Exit codes: 0 done or nothing to do; 1 failed, and nothing was harmed
+/// unless the error says that the app may be down; 2 usage or configuration; 10 held; 11 rolled back; 12 became stuck; 13 was
+/// stuck already; 14 not ready; 24 refused; 25 cancelled; 30 busy.
 #[derive(Debug, Parser)]
 #[command(name = "cc-warm", version, max_term_width = 100, subcommand_required = true)]
 pub struct Cli {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done, or nothing to do.
     Done = 0,
-    /// Failed, and nothing was harmed.
+    /// Failed. Nothing was harmed, unless the error says that an operation was left unfinished.
     Failed = 1,
     /// Wrong usage or configuration.
     Usage = 2,

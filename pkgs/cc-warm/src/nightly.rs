@@ -105,6 +105,7 @@ impl Night<'_> {
         let [program, arguments @ ..] = self.rebuild else { return Ok(()) };
         (self.say)(&format!("rebuilding the host: {}", self.rebuild.join(" ")));
         let mut command = Program::new(program).args(arguments).deadline(REBUILD).cap(OUTPUT_CAP);
+        command = command.ends_with(self.interrupt);
         // It is the host's own command, and needs what its unit was given.
         for (key, value) in std::env::vars_os() {
             command = command.env(key, value);

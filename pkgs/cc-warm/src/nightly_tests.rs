@@ -53,6 +53,10 @@ impl Fixture {
 
     /// What a night with this rebuild comes to, what it says and how it calls systemctl.
     fn night(&self, rebuild: &[&str], max_wait: Duration) -> (Result<Exit>, String, String) {
+        self.night_until(rebuild, max_wait, &Interrupt::never())
+    }
+
+    fn night_until(&self, rebuild: &[&str], max_wait: Duration, end: &Interrupt) -> (Result<Exit>, String, String) {
         let said = RefCell::new(String::new());
         let rebuild: Vec<String> = rebuild.iter().map(|&word| word.to_owned()).collect();
         let result = Night {
@@ -61,7 +65,7 @@ impl Fixture {
             max_wait,
             rebuild: &rebuild,
             systemctl: self.root.path().join("systemctl"),
-            interrupt: &Interrupt::never(),
+            interrupt: end,
             say: &|text| said.borrow_mut().extend([text, "\n"]),
         }
         .run();
@@ -98,6 +102,23 @@ fn a_rebuild_that_fails_is_reported_and_stops_no_update() {
         assert!(rebuild.len() == 1 || said.contains("no space"), "{said}");
         assert_eq!(calls, format!("{SHOW}{START}"));
     }
+}
+
+#[test]
+fn a_rebuild_under_way_is_ended_when_the_night_is_asked_to_end() {
+    let (fixture, end) = (Fixture::new(0, 0), Interrupt::never());
+    let begun = fixture.root.path().join("begun");
+    let rebuild = format!("echo > {}; sleep 1000", begun.display());
+    let (result, _, calls) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !begun.exists() {
+                std::thread::yield_now();
+            }
+            end.set();
+        });
+        fixture.night_until(&["sh", "-c", &rebuild], Duration::ZERO, &end)
+    });
+    assert_eq!((result.unwrap(), calls.as_str()), (Exit::Cancelled, ""));
 }
 
 #[test]

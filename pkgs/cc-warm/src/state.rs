@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -42,6 +42,9 @@ pub struct AppState {
     /// The version that waits for the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// What could be applied, if it were a time at which the app may be stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// Published versions: when this host first saw each, and as which commit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub seen: BTreeMap<Version, Seen>,
@@ -131,6 +134,26 @@ pub struct Held {
     pub since: Timestamp,
 }
 
+/// What waits for a window of time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The version that waits now.
+    pub version: Version,
+    /// Since when any has.
+    pub since: Timestamp,
+}
+
+impl Waiting {
+    /// No window was open at any run of a whole week, so maybe none ever is.
+    const TOO_LONG: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+    /// Whether that should be known by `now`.
+    #[must_use]
+    pub fn is_too_long(&self, now: Timestamp) -> bool {
+        now.duration_since(self.since) >= Self::TOO_LONG
+    }
+}
+
 /// A published version as this host first saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
@@ -206,6 +229,7 @@ impl Default for AppState {
             first_tried: None,
             interrupted: Vec::new(),
             held: None,
+            waiting: None,
             seen: BTreeMap::new(),
             approved: Vec::new(),
             paused: None,

@@ -151,6 +151,15 @@ impl AppStatus {
             self.wrong(format!("held: {} waits for you", held.version), Some(format!("cc-warm plan {name}")));
             self.notes.extend(held.reasons.iter().map(|reason| format!("  {}", Untrusted::new(reason).terminal())));
         }
+        if let Some(waiting) = &state.waiting {
+            let since = waiting.since.strftime("%Y-%m-%d %H:%M UTC");
+            let note = format!("{} waits for a window: no run has met one since {since}", waiting.version);
+            if waiting.is_too_long(now) {
+                self.wrong(note, Some(format!("cc-warm update --now {name}")));
+            } else {
+                self.notes.push(note);
+            }
+        }
         if state.down_by_hand.is_some() {
             self.wrong("undeployed by somebody; left alone".to_owned(), Some(format!("cc-warm resume {name}")));
         }

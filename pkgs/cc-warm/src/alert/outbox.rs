@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 
-use super::record::{FORMAT, Fate, Record};
+use super::record::{FORMAT, Fate, Record, Says};
 use super::{Alert, Kind, Nature};
 use crate::config::names::AppName;
 use crate::sys::clock::Deadline;
@@ -114,6 +114,15 @@ impl Outbox {
     /// are withdrawn. Gives the number of facts that ended.
     pub fn resolve(&self, app: Option<&AppName>, kinds: &[Kind], now: Timestamp) -> Result<usize> {
         self.end(&kinds.iter().map(|&kind| prefix(app, kind)).collect::<Vec<_>>(), |record| record.resolved(now))
+    }
+
+    /// Whether a fact of this kind stands for `app`.
+    pub fn stands(&self, app: &AppName, kind: Kind) -> Result<bool> {
+        let is_it = |shown: &Shown| {
+            let record = &shown.record;
+            record.alert.kind == kind && record.alert.app.as_ref() == Some(app) && record.says != Says::Resolved
+        };
+        Ok(self.list()?.alerts.iter().any(is_it))
     }
 
     /// Forgets everything about `app` that still stands or waits: it is not kept warm any longer.

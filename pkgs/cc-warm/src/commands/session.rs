@@ -41,7 +41,9 @@ impl Session {
     pub fn open(global: &Global) -> Result<Self> {
         let session = Self::look(global)?;
         home::open(&session.host.dirs)?;
-        Ok(Self { host: Host { interrupt: Interrupt::on_signals()?, ..session.host }, ..session })
+        let interrupt = Interrupt::on_signals()?;
+        let recipes = session.recipes.ends_with(&interrupt);
+        Ok(Self { host: Host { interrupt, ..session.host }, recipes, ..session })
     }
 
     /// For commands that only look.

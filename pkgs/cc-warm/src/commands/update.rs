@@ -47,7 +47,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         return Ok(exit);
     }
     say!("the configuration changed meanwhile: once more");
-    let session = Session { config, ..session };
+    // The unit was given its credentials when it started.
+    let session = Session { config: config.without_credentials(), ..session };
     let is_live = |name: &AppName| session.config.apps.get(name).is_some_and(|app| app.warm == Warm::Live);
     let left: Vec<AppName> = args.apps.apps.iter().filter(|name| is_live(name)).cloned().collect();
     if left.is_empty() && !args.apps.apps.is_empty() {

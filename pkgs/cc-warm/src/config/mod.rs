@@ -84,6 +84,19 @@ impl Config {
         order
     }
 
+    /// The same, with every secret of an app read where it comes from: for a unit that was given the credentials of
+    /// another configuration, which may be other files under the same names.
+    #[must_use]
+    pub fn without_credentials(mut self) -> Self {
+        for app in self.apps.values_mut() {
+            app.environment_files = app.environment_files.iter().map(SecretFile::at_its_source).collect();
+            if let DeployerConfig::Abra { registry_auth: Some(logins), .. } = &mut app.deployer {
+                *logins = logins.at_its_source();
+            }
+        }
+        self
+    }
+
     /// The app called `name`.
     pub fn app(&self, name: &AppName) -> Result<&App> {
         self.apps.get(name).ok_or_else(|| {

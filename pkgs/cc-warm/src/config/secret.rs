@@ -52,6 +52,12 @@ impl SecretFile {
         self.locate_in(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref().map(Path::new))
     }
 
+    /// The same file, wherever the service manager put it.
+    #[must_use]
+    pub fn at_its_source(&self) -> Self {
+        Self { credential: None, path: self.path.clone() }
+    }
+
     /// Where the file comes from: what messages name.
     #[must_use]
     pub fn source(&self) -> &Path {

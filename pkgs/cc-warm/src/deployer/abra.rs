@@ -49,6 +49,7 @@ use crate::snapshot::Volume;
 use crate::sys::clock::{Clock, Deadline};
 use crate::sys::dirs::{AppDirs, Dirs};
 use crate::sys::durable;
+use crate::sys::signals::Interrupt;
 use crate::sys::untrusted::Untrusted;
 
 /// The longest stack name that abra does not cut.
@@ -80,6 +81,7 @@ pub struct AbraDeployer<'a> {
     abra: Abra,
     /// What the names that keep images begin with.
     pins: String,
+    interrupt: Interrupt,
 }
 
 /// What the names begin with that keep images for the apps of one state folder. They say, too, that there were any.
@@ -116,6 +118,7 @@ impl<'a> AbraDeployer<'a> {
             docker: Docker { config: config.clone() },
             abra: Abra { dir: folder.abra_dir(), docker_config: config },
             pins: pins(&host.dirs),
+            interrupt: host.interrupt.clone(),
             folder,
             mirror,
         }
@@ -284,12 +287,16 @@ impl Deployer for AbraDeployer<'_> {
             DeployError::Failed(error) => {
                 DeployError::Failed(error.context(format!("{} cannot be prepared", release.version)))
             }
-            other @ DeployError::NotReady(_) => other,
+            other => other,
         })
     }
 
     fn prepared(&self, identity: &Identity) -> Result<Release, DeployError> {
         self.find(identity)
+    }
+
+    fn env_of(&self, identity: &Identity) -> Result<Env, DeployError> {
+        self.env_it_has(&identity.env).map_err(DeployError::Failed)
     }
 
     fn stop(&self, lock: &AppLock, deadline: Deadline) -> Result<Stopped, DeployError> {

@@ -13,6 +13,7 @@ pub mod swarm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Result;
@@ -40,6 +41,9 @@ pub enum DeployError {
     /// A fact about this app or this release.
     #[error("the deployment failed")]
     Failed(#[source] anyhow::Error),
+    /// cc-warm's own part of it failed, on its own disk: no fact about the app, and asked again it would fail again.
+    #[error("cc-warm could not do its own part")]
+    Ours(#[source] anyhow::Error),
 }
 
 impl DeployError {
@@ -48,10 +52,25 @@ impl DeployError {
         Self::Failed(error.into())
     }
 
+    /// A fact about the app, unless it is the disk that says no: what is written here is our own.
+    #[must_use]
+    pub fn of(error: anyhow::Error) -> Self {
+        if error.chain().filter_map(|cause| cause.downcast_ref()).any(is_of_the_disk) {
+            Self::Ours(error)
+        } else {
+            Self::Failed(error)
+        }
+    }
+
     /// Nothing known.
     pub fn not_ready(error: impl Into<anyhow::Error>) -> Self {
         Self::NotReady(error.into())
     }
+}
+
+fn is_of_the_disk(error: &std::io::Error) -> bool {
+    let damaged = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+    damaged || matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem)
 }
 
 /// `error`, with the exit code of what is not ready where that is what it says.
@@ -256,6 +275,9 @@ pub trait Deployer {
 
     /// Undeploys, keeping the volumes. Returns when nothing of the app is left, or fails at `deadline`.
     fn stop(&self, lock: &AppLock, deadline: Deadline) -> Result<Stopped, DeployError>;
+
+    /// The environment that `identity`, which runs, was deployed with, from this disk alone and with nothing changed on it.
+    fn env_of(&self, identity: &Identity) -> Result<Env, DeployError>;
 
     /// What a snapshot of the data of `identity` keeps beside it: its environment, which holds secrets.
     fn env_to_keep(&self, identity: &Identity) -> Result<Vec<u8>, DeployError> {

@@ -340,6 +340,10 @@ impl Deployer for ProcessDeployer<'_> {
         prepared::find(&self.folder, &self.app_dirs, identity).map_err(DeployError::failed)
     }
 
+    fn env_of(&self, identity: &Identity) -> Result<Env, DeployError> {
+        prepared::env(&self.app_dirs, identity).map_err(DeployError::failed)
+    }
+
     fn stop(&self, _lock: &AppLock, deadline: Deadline) -> Result<Stopped, DeployError> {
         stop::stop(&self.folder, deadline).map_err(DeployError::failed)
     }
@@ -354,7 +358,7 @@ impl Deployer for ProcessDeployer<'_> {
     }
 
     fn deploy(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError> {
-        self.deploy_prepared(release, lock).map_err(DeployError::failed)
+        self.deploy_prepared(release, lock).map_err(DeployError::of)
     }
 
     fn volumes(&self) -> Result<Vec<Volume>, DeployError> {

@@ -161,6 +161,13 @@ pub enum Reason {
         /// Why.
         why: String,
     },
+    /// It is not known with which environment the app runs: there is nothing to compare with, nor to go back to.
+    EnvironmentLost {
+        /// What runs.
+        version: Version,
+        /// Why.
+        why: String,
+    },
     /// Its data cannot be snapshotted here.
     Unsuitable {
         /// Why.
@@ -184,6 +191,7 @@ impl Reason {
                 | Self::NotRendered { .. }
                 | Self::Parted { .. }
                 | Self::Moved { .. }
+                | Self::EnvironmentLost { .. }
                 | Self::Unsuitable { .. }
         )
     }
@@ -249,6 +257,11 @@ impl Reason {
             }
             Self::NothingToCompare { version, why } => format!(
                 "it cannot be compared with {version}, which runs and cannot be rendered: {}",
+                Untrusted::new(why).terminal()
+            ),
+            Self::EnvironmentLost { version, why } => format!(
+                "the environment that {version} runs with is not known any more, so nothing can be compared with it or go back to it \
+                 (deploy it anew by hand, and it is known again): {}",
                 Untrusted::new(why).terminal()
             ),
             Self::Unsuitable { why } => format!("its data cannot be snapshotted: {}", Untrusted::new(why).terminal()),

@@ -36,6 +36,8 @@ pub enum FetchErrorKind {
     Busy,
     /// This machine's fault: git missing, disk full.
     Local,
+    /// We were asked to end.
+    Asked,
     /// git failed in a way that its words have to explain.
     Other,
 }
@@ -51,6 +53,7 @@ impl fmt::Display for FetchErrorKind {
             Self::Nonsense => "sent what is no recipe",
             Self::Busy => "is being fetched by another process",
             Self::Local => "could not be fetched, for a reason on this machine",
+            Self::Asked => "was left, for cc-warm was asked to end",
             Self::Other => "could not be fetched",
         })
     }
@@ -82,6 +85,7 @@ impl FetchError {
             CommandError::TimedOut { deadline, .. } => {
                 Self::new(remote, FetchErrorKind::TimedOut, format!("given up after {} s", deadline.as_secs()))
             }
+            CommandError::Asked { .. } => Self::new(remote, FetchErrorKind::Asked, ""),
             CommandError::Failed { stderr, .. } => Self::new(remote, classify(stderr.raw()), stderr.raw()),
             CommandError::Start { .. } | CommandError::Io { .. } => {
                 Self::new(remote, FetchErrorKind::Local, format!("{:#}", anyhow::anyhow!(error.to_string())))

@@ -17,6 +17,7 @@ use super::published::Published;
 use crate::identity::CommitId;
 use crate::sys::clock::Deadline;
 use crate::sys::git::{Git, Reach, trust};
+use crate::sys::signals::Interrupt;
 use crate::sys::{durable, fault, flock};
 
 /// For what touches only the disk.
@@ -35,6 +36,8 @@ const DAMAGED: &str = "cc-warm-damaged";
 pub struct Mirror {
     dir: PathBuf,
     remote: String,
+    /// Ends what is asked of the remote.
+    interrupt: Interrupt,
 }
 
 /// Tag names and the objects they name, unpeeled, as the remote says it.
@@ -51,7 +54,17 @@ impl Mirror {
             .take(40)
             .collect();
         let digest = blake3::hash(remote.as_bytes()).to_hex();
-        Self { dir: root.join(format!("{name}-{}.git", &digest[..12])), remote: remote.to_owned() }
+        Self {
+            dir: root.join(format!("{name}-{}.git", &digest[..12])),
+            remote: remote.to_owned(),
+            interrupt: Interrupt::never(),
+        }
+    }
+
+    /// A refresh ends early when `interrupt` is set.
+    #[must_use]
+    pub fn ends_with(self, interrupt: &Interrupt) -> Self {
+        Self { interrupt: interrupt.clone(), ..self }
     }
 
     /// The bare repository.
@@ -77,6 +90,7 @@ impl Mirror {
         } else {
             match self.fetch_into(&self.dir, &reach, deadline) {
                 Ok(()) => {}
+                Err(error) if error.kind == FetchErrorKind::Asked => return Err(error),
                 // Whose fault was it?
                 Err(error) if self.is_whole() => return Err(error),
                 Err(_) => self.rebuild(&reach, deadline)?,
@@ -169,6 +183,7 @@ impl Mirror {
         let git = Git::new(None, "ls-remote", reach).words(&["--quiet", "--tags", "--refs"]).values([&self.remote]);
         let answer = git
             .cap(TAGS_CAP + 1)
+            .ends_with(&self.interrupt)
             .run(deadline.left())
             .map_err(|error| FetchError::from_git(&self.remote, &error))?
             .stdout;
@@ -194,6 +209,7 @@ impl Mirror {
             .words(&["--quiet", "--atomic", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-gc"])
             .words(&["--no-recurse-submodules", "--no-show-forced-updates"])
             .values([self.remote.as_str(), TAGS])
+            .ends_with(&self.interrupt)
             .run(deadline.left())
             .map_err(|error| FetchError::from_git(&self.remote, &error))?;
         Ok(())
@@ -238,7 +254,7 @@ impl Mirror {
     /// Copies what is pinned in this mirror to the one at `new`, one by one: what is damaged does not keep the rest back.
     fn take_over_pins(&self, new: &Path) {
         let mut lost = Vec::new();
-        let other = Self { dir: new.to_owned(), remote: self.remote.clone() };
+        let other = Self { dir: new.to_owned(), ..self.clone() };
         for pin in self.pins_by_name() {
             let has = other.peel(&[&pin]).is_ok_and(|found| found == [Some(pin.clone())]);
             let change = format!("update {PINS}{pin} {pin}\n");

@@ -24,6 +24,7 @@ pub use self::published::Published;
 use crate::identity::CommitId;
 use crate::sys::clock::Deadline;
 use crate::sys::dirs::Dirs;
+use crate::sys::signals::Interrupt;
 use crate::sys::untrusted::Untrusted;
 
 /// How long one remote may take to answer, and to send what is new.
@@ -37,6 +38,7 @@ const AT_ONCE: usize = 8;
 pub struct Recipes {
     root: PathBuf,
     patience: Duration,
+    interrupt: Interrupt,
     known: Mutex<BTreeMap<String, Arc<Recipe>>>,
 }
 
@@ -52,7 +54,14 @@ impl Recipes {
     /// Mirrors under `dirs`.
     #[must_use]
     pub fn new(dirs: &Dirs) -> Self {
-        Self { root: dirs.recipes(), patience: PATIENCE, known: Mutex::default() }
+        Self { root: dirs.recipes(), patience: PATIENCE, interrupt: Interrupt::never(), known: Mutex::default() }
+    }
+
+    /// Remotes are not asked any longer when `interrupt` is set.
+    #[must_use]
+    pub fn ends_with(mut self, interrupt: &Interrupt) -> Self {
+        self.interrupt = interrupt.clone();
+        self
     }
 
     /// Gives each remote at most so long.
@@ -115,7 +124,7 @@ impl Recipes {
     /// The mirror of `remote`, which may not be there yet.
     #[must_use]
     pub fn mirror(&self, remote: &str) -> Mirror {
-        Mirror::at(&self.root, remote)
+        Mirror::at(&self.root, remote).ends_with(&self.interrupt)
     }
 
     /// The lock of the table is held only to find the row: a remote that hangs does not keep the others waiting.

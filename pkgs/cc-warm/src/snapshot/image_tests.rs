@@ -165,6 +165,48 @@ fn within_a_step_of_the_clock_a_change_moves_no_time_so_what_was_young_is_copied
 }
 
 #[test]
+fn after_the_clock_was_set_back_a_change_can_have_the_times_of_another_so_nothing_is_taken_over() {
+    let test = "after_the_clock_was_set_back_a_change_can_have_the_times_of_another_so_nothing_is_taken_over";
+    let dir = tempfile::tempdir().unwrap();
+    let Some(image) = image(dir.path(), "ext4", test) else { return };
+    let Some(mounted) = Mounted::new(&image, "loop", test) else { return };
+    let place = Place::at(&mounted.0);
+    let path = place.file("a", "of before");
+    std::thread::sleep(4 * super::moment::granularity());
+    place.take("one");
+    let before = record(&path);
+    // What a clock that comes by the same nanosecond again gives to a change.
+    let meta = fs::metadata(&path).unwrap();
+    fs::write(&path, "of after!").unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(meta.modified().unwrap())).unwrap();
+    drop((file, mounted));
+    let request = |field: &str, value: String| format!("set_inode_field /source/a {field} {value}\n");
+    let extra = meta.ctime_nsec() << 2;
+    let script = dir.path().join("requests");
+    fs::write(&script, request("ctime", format!("@{}", meta.ctime())) + &request("ctime_extra", extra.to_string()))
+        .unwrap();
+    let set = Command::new("debugfs").arg("-w").arg("-f").args([&script, &image]).output();
+    if !set.is_ok_and(|output| output.status.success()) {
+        return eprintln!("skipped, no debugfs: {test}");
+    }
+    let Some(mounted) = Mounted::new(&image, "loop", test) else { return };
+    let place = Place::at(&mounted.0);
+    assert_eq!(record(&path), before);
+    let (tree, catalog) = (place.path("one"), place.catalog("one"));
+    let take = |name: &str| {
+        let copied = place.take_from(name, Predecessor { tree: &tree, catalog: &catalog, shutdown: None }).unwrap();
+        (copied.takeover, fs::read_to_string(place.path(name).join("a")).unwrap())
+    };
+    assert_eq!(take("believed"), (Takeover::ByRule, "of before".to_owned()));
+    // The clock was ahead by an hour when that was taken.
+    change_header(&catalog, |header| {
+        header["began"]["wall"] = (header["began"]["wall"].as_i64().unwrap() + 3_600_000_000_000).into();
+    });
+    assert_eq!(take("two"), (Takeover::Refused(Refusal::ClockWentBack), "of after!".to_owned()));
+}
+
+#[test]
 fn a_folder_that_lists_what_is_not_there_is_an_error_and_not_looked_at_for_ever() {
     let test = "a_folder_that_lists_what_is_not_there_is_an_error_and_not_looked_at_for_ever";
     let dir = tempfile::tempdir().unwrap();

@@ -17,12 +17,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::clock::Deadline;
+use super::signals::Interrupt;
 use super::untrusted::Untrusted;
 
 /// Most bytes kept of each of stdout and stderr.
 pub const OUTPUT_CAP: usize = 4 << 20;
 /// Where inherited descriptors begin in a child.
 const FIRST_INHERITED_FD: i32 = 10;
+
+/// How long what is asked to end has for it.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often it is looked whether we are asked to end: the signal may have come to another thread.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// An external program, about to be run.
 #[derive(Debug)]
@@ -35,6 +41,7 @@ pub struct Program {
     user: Option<(u32, u32)>,
     inherited: Vec<OwnedFd>,
     cap: usize,
+    interrupt: Option<Interrupt>,
 }
 
 /// What a program did.
@@ -66,6 +73,12 @@ pub enum CommandError {
         command: String,
         /// How long it had.
         deadline: Duration,
+    },
+    /// It was ended, with all of its process group, because we were asked to end.
+    #[error("`{command}` was ended, for cc-warm was asked to end")]
+    Asked {
+        /// The command line.
+        command: String,
     },
     /// It ended, but not with success.
     #[error("`{command}` failed ({status}){}", said(stderr))]
@@ -110,6 +123,7 @@ impl Program {
             user: None,
             inherited: Vec::new(),
             cap: OUTPUT_CAP,
+            interrupt: None,
         }
     }
 
@@ -184,6 +198,13 @@ impl Program {
         self
     }
 
+    /// Ends it early, its whole process group, when `interrupt` is set: only for what may be cut short at any moment.
+    #[must_use]
+    pub fn ends_with(mut self, interrupt: &Interrupt) -> Self {
+        self.interrupt = Some(interrupt.clone());
+        self
+    }
+
     /// The command line, for messages.
     #[must_use]
     pub fn display(&self) -> String {
@@ -196,14 +217,21 @@ impl Program {
     pub fn run(mut self) -> Result<Output, CommandError> {
         let command = self.display();
         let io = |source| CommandError::Io { command: command.clone(), source };
+        if self.interrupt.as_ref().is_some_and(Interrupt::is_set) {
+            return Err(CommandError::Asked { command });
+        }
         let stdin = self.stdin.take();
         let mut child =
             self.spawn(stdin.is_some()).map_err(|source| CommandError::Start { command: command.clone(), source })?;
-        match drive(&mut child, stdin, self.cap, Deadline::after(self.deadline)) {
-            Ok(Some(output)) => Ok(output),
-            Ok(None) => {
+        match drive(&mut child, stdin, self.cap, Deadline::after(self.deadline), self.interrupt.as_ref()) {
+            Ok(Driven::Ended(output)) => Ok(output),
+            Ok(Driven::TooLong) => {
                 end_group(&mut child).map_err(io)?;
                 Err(CommandError::TimedOut { command, deadline: self.deadline })
+            }
+            Ok(Driven::Asked) => {
+                ask_group(&mut child).map_err(io)?;
+                Err(CommandError::Asked { command })
             }
             Err(source) => {
                 end_group(&mut child).map_err(io)?;
@@ -249,8 +277,21 @@ impl Program {
     }
 }
 
-/// Feeds and drains `child` until it ends (`Some`) or the deadline is over (`None`).
-fn drive(child: &mut Child, stdin: Option<Vec<u8>>, cap: usize, deadline: Deadline) -> io::Result<Option<Output>> {
+/// Why a child is not waited for any more.
+enum Driven {
+    Ended(Output),
+    TooLong,
+    Asked,
+}
+
+/// Feeds and drains `child` until it ends, the deadline is over or `interrupt` is set.
+fn drive(
+    child: &mut Child,
+    stdin: Option<Vec<u8>>,
+    cap: usize,
+    deadline: Deadline,
+    interrupt: Option<&Interrupt>,
+) -> io::Result<Driven> {
     let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let mut outputs = [
         Drain::new(child.stdout.take().map(OwnedFd::from), cap)?,
@@ -258,13 +299,17 @@ fn drive(child: &mut Child, stdin: Option<Vec<u8>>, cap: usize, deadline: Deadli
     ];
     let mut input = Feed::new(child.stdin.take().map(OwnedFd::from), stdin.unwrap_or_default())?;
     loop {
+        if interrupt.is_some_and(Interrupt::is_set) {
+            return Ok(Driven::Asked);
+        }
         let has_ended = {
             let mut fds = vec![PollFd::new(&ended, PollFlags::IN)];
             fds.extend(outputs.iter().filter_map(|o| o.file.as_ref()).map(|f| PollFd::new(f, PollFlags::IN)));
             fds.extend(input.file.as_ref().map(|f| PollFd::new(f, PollFlags::OUT)));
-            let left = Timespec::try_from(deadline.left()).map_err(io::Error::other)?;
+            let left = if interrupt.is_some() { deadline.left().min(LOOK) } else { deadline.left() };
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
             match poll(&mut fds, Some(&left)) {
-                Ok(0) => return Ok(None),
+                Ok(0) if deadline.is_over() => return Ok(Driven::TooLong),
                 Ok(_) => !fds[0].revents().is_empty(),
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(e) => return Err(e.into()),
@@ -278,10 +323,24 @@ fn drive(child: &mut Child, stdin: Option<Vec<u8>>, cap: usize, deadline: Deadli
         if has_ended {
             let status = child.wait()?;
             let [stdout, stderr] = outputs.map(|o| o.bytes);
-            return Ok(Some(Output { status, stdout, stderr }));
+            return Ok(Driven::Ended(Output { status, stdout, stderr }));
         }
         if deadline.is_over() {
-            return Ok(None);
+            return Ok(Driven::TooLong);
+        }
+    }
+}
+
+/// Asks the group to end, and ends it when its first process has, or does not.
+fn ask_group(child: &mut Child) -> io::Result<()> {
+    let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let _ = kill_process_group(Pid::from_child(child), Signal::TERM);
+    let deadline = Deadline::after(GRACE);
+    loop {
+        let left = Timespec::try_from(deadline.left()).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&left)) {
+            Err(rustix::io::Errno::INTR) => {}
+            _ => return end_group(child),
         }
     }
 }

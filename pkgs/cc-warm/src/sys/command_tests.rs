@@ -23,6 +23,41 @@ fn the_deadline_kills_the_whole_group() {
     let script = format!("sleep 1000 & echo $! > {}; wait", pid.display());
     let error = sh(&script).deadline(Duration::from_millis(500)).run().unwrap_err();
     assert!(matches!(error, CommandError::TimedOut { .. }), "{error}");
+    must_be_gone(&pid);
+}
+
+#[test]
+fn whoever_is_asked_to_end_ends_the_whole_group() {
+    // One that does as it is asked, one that does not, and one that was not begun yet.
+    for (trap, begun) in [("", true), ("trap '' TERM; ", true), ("", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (pid, interrupt) = (dir.path().join("pid"), Interrupt::never());
+        if !begun {
+            interrupt.set();
+        }
+        let script = format!("{trap}sleep 1000 & echo $! > {}; wait", pid.display());
+        let error = std::thread::scope(|scope| {
+            let run = scope.spawn(|| sh(&script).deadline(Duration::from_mins(10)).ends_with(&interrupt).run());
+            while begun && std::fs::read_to_string(&pid).unwrap_or_default().is_empty() {
+                std::thread::yield_now();
+            }
+            interrupt.set();
+            run.join().unwrap().unwrap_err()
+        });
+        assert!(matches!(error, CommandError::Asked { .. }), "{error}");
+        assert_eq!(pid.exists(), begun);
+        if begun {
+            must_be_gone(&pid);
+        }
+    }
+    let output = sh("sleep 0.3; echo done").ends_with(&Interrupt::never()).run_ok().unwrap();
+    assert_eq!(output.stdout, b"done\n");
+    let late = sh("sleep 1000").deadline(Duration::from_millis(300)).ends_with(&Interrupt::never()).run();
+    assert!(matches!(late, Err(CommandError::TimedOut { .. })), "{late:?}");
+}
+
+/// Fails if the process whose id is in `pid` does not end.
+fn must_be_gone(pid: &Path) {
     let grandchild = std::fs::read_to_string(pid).unwrap();
     let deadline = Deadline::after(Duration::from_secs(10));
     loop {

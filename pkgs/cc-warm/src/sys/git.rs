@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::command::{CommandError, Output, Program};
+use super::signals::Interrupt;
 
 /// Settings of every call. They outrank what a repository's own configuration says. They travel in the environment, so
 /// that a command line in an error message can be read.
@@ -169,6 +170,12 @@ impl Git {
     #[must_use]
     pub fn cap(self, bytes: usize) -> Self {
         Self { program: self.program.cap(bytes) }
+    }
+
+    /// Ends it early when `interrupt` is set.
+    #[must_use]
+    pub fn ends_with(self, interrupt: &Interrupt) -> Self {
+        Self { program: self.program.ends_with(interrupt) }
     }
 
     /// Runs it; anything but success is an error.

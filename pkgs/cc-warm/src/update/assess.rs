@@ -125,7 +125,8 @@ fn next(
             return Ok(Next::Down(identity.clone()));
         }
         let same_code = |good: &Identity| good.version == identity.version && good.commit == identity.commit;
-        if !last_good.is_some_and(same_code) {
+        // An operator may have brought back what was stuck, with the version that it had.
+        if !last_good.is_some_and(same_code) || state.stuck.is_some() {
             return Ok(Next::Adopt(identity.clone()));
         }
     }
@@ -183,13 +184,12 @@ fn decide(
     gate::decide(&input, &mut |candidate| {
         let Known::Yes(current) = current else { return Ok(Evidence::default()) };
         let to = release(candidate, env.clone(), current);
-        let from = Release { version: current.version.clone(), commit: current.commit.clone(), ..to.clone() };
-        let runs = rendered(deployer, &from)?;
+        let runs = running(deployer, current, env)?;
         let target = rendered(deployer, &to)?;
         let may_be_asked = app.stateful && target.is_ok();
         let mut not_rendered = Vec::new();
-        let runs = runs.unwrap_or_else(|why| {
-            not_rendered.push(gate::Reason::NothingToCompare { version: from.version, why });
+        let runs = runs.unwrap_or_else(|reason| {
+            not_rendered.push(reason);
             Rendering::default()
         });
         let target = target.unwrap_or_else(|why| {
@@ -204,6 +204,27 @@ fn decide(
             unsuitable: if may_be_asked { deployer.unsuitable_volumes(&to)? } else { Vec::new() },
         })
     })
+}
+
+/// What runs, with the environment that it has: `env`, which is configured now, may name other volumes. Or why there is
+/// nothing to compare with.
+fn running(
+    deployer: &dyn Deployer,
+    current: &Identity,
+    env: &Env,
+) -> Result<Result<Rendering, gate::Reason>, DeployError> {
+    let version = current.version.clone();
+    let env = if env.digest() == current.env { Ok(env.clone()) } else { deployer.env_of(current) };
+    let env = match env {
+        Ok(env) => env,
+        Err(DeployError::Failed(error)) => {
+            return Ok(Err(gate::Reason::EnvironmentLost { version, why: format!("{error:#}") }));
+        }
+        Err(error) => return Err(error),
+    };
+    let candidate = Candidate { version: version.clone(), commit: current.commit.clone() };
+    let rendering = rendered(deployer, &release(&candidate, env, current))?;
+    Ok(rendering.map_err(|why| gate::Reason::NothingToCompare { version, why }))
 }
 
 /// What `release` would be, or why it cannot be rendered, which is a fact about this release and no other. Only a

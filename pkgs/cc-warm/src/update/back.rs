@@ -204,7 +204,7 @@ impl Operation<'_> {
             Ok(release) => release,
             Err(error) => return self.become_stuck(&error),
         };
-        let mut last = anyhow!("it was never tried");
+        let mut last = DeployError::failed(anyhow!("it was never tried"));
         for attempt in 1..=ATTEMPTS {
             self.must_be_ours()?;
             if attempt > 1 {
@@ -218,11 +218,17 @@ impl Operation<'_> {
                     return Ok(self.write(&end)?);
                 }
                 Err(DeployError::NotReady(error)) => return Err(Setback::NotReady(error)),
-                Err(DeployError::Failed(error)) => last = error,
+                Err(error) => last = error,
             }
         }
         self.left_to_the_boot()?;
-        self.become_stuck(&last.context(format!("{identity} does not become healthy any more")))
+        match last {
+            DeployError::Failed(error) => {
+                self.become_stuck(&error.context(format!("{identity} does not become healthy any more")))
+            }
+            // Stuck would want an operator for what every run can do once there is space.
+            other => Err(other.into()),
+        }
     }
 
     fn end_of_redeployment(&self) -> Event {
@@ -278,7 +284,7 @@ impl Operation<'_> {
         match self.patiently(|| self.deployer.observe()) {
             Ok(Observed::Present(deployment)) => Ok(Some(deployment)),
             Ok(Observed::Absent { .. }) | Err(DeployError::Failed(_)) => Ok(None),
-            Err(DeployError::NotReady(error)) => Err(Setback::NotReady(error)),
+            Err(DeployError::NotReady(error) | DeployError::Ours(error)) => Err(Setback::NotReady(error)),
         }
     }
 }
@@ -292,7 +298,7 @@ impl From<DeployError> for Setback {
     fn from(error: DeployError) -> Self {
         match error {
             DeployError::NotReady(error) => Self::NotReady(error),
-            DeployError::Failed(error) => Self::Broken(error),
+            DeployError::Failed(error) | DeployError::Ours(error) => Self::Broken(error),
         }
     }
 }

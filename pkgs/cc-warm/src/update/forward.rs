@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 
-use super::operation::{Operation, Setback};
+use super::operation::{GOING_DOWN, Operation, Setback};
 use super::saga::{Cause, Event, EventName, Kind};
 use crate::deployer::{DeployError, Known, Observed, Release, Stopped};
 use crate::error::Exit;
 use crate::health::{self, Rules, Verdict};
 use crate::snapshot::{Order, SnapshotId, Tag, Work};
 use crate::sys::fault;
+use crate::sys::shutdown;
 use crate::sys::untrusted::Untrusted;
 
 impl Operation<'_> {
@@ -24,6 +25,11 @@ impl Operation<'_> {
         let mut turned_back = false;
         loop {
             setback = match setback {
+                // Its processes are ended like ours, and maybe first: what fails now says nothing of the version.
+                Setback::Back(_, reason) if shutdown::is_under_way() => {
+                    let left = self.left_to_recover(anyhow!("{}; {GOING_DOWN}", reason.terminal()), Exit::NotReady);
+                    return Err(left);
+                }
                 Setback::Back(cause, reason) => {
                     turned_back = true;
                     let turned = self.turn_back(cause, reason).map_err(Setback::from);
@@ -125,11 +131,13 @@ impl Operation<'_> {
         self.must_be_ours()?;
         self.write(&Event::Deploying)?;
         let since = Instant::now();
+        let not_now = |error: anyhow::Error| {
+            Setback::Back(Cause::Interrupted, Untrusted::new(format!("it could not be deployed now: {error:#}")))
+        };
         let generation = self.deploy(target).map_err(|error| match error {
-            // A hang, or our own disk: with the deployer answering, the way back is possible, and the app is down.
-            DeployError::NotReady(error) if self.deployer.observe().is_ok() => {
-                Setback::Back(Cause::Interrupted, Untrusted::new(format!("it could not be deployed now: {error:#}")))
-            }
+            DeployError::Ours(error) => not_now(error),
+            // A hang: with the deployer answering, the way back is possible, and the app is down.
+            DeployError::NotReady(error) if self.deployer.observe().is_ok() => not_now(error),
             DeployError::NotReady(error) => Setback::NotReady(error),
             DeployError::Failed(error) => {
                 Setback::Back(Cause::Failed, Untrusted::new(format!("it could not be deployed: {error:#}")))

@@ -11,6 +11,7 @@ use super::recover;
 use super::saga::{EventName, Kind, LiveData, StuckOn};
 use super::turn::{self, Turn};
 use super::{effects, forecast, journal, leftovers, staging};
+use crate::alert::Kind as AlertKind;
 use crate::config::{App, Warm};
 use crate::deployer::{self, Convergence, Deployer, Deployment, Known, Observed, Release};
 use crate::error::{Exit, Problem};
@@ -263,7 +264,9 @@ pub fn note_adopted(context: &Context<'_>, app: &App, deployer: &dyn Deployer, i
     let mut entry = Entry::new(&operation, now, "adopt", "adopted");
     entry.from = before;
     entry.to = Some(identity.clone());
-    history::add(dirs, &app.name, &entry)
+    history::add(dirs, &app.name, &entry)?;
+    // Whoever was let go of while stuck is stuck no longer.
+    context.resolve(&app.name, &[AlertKind::Stuck])
 }
 
 fn must_be_in_place(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<()> {

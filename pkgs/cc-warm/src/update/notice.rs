@@ -17,6 +17,7 @@ use crate::error::{self, Exit};
 use crate::gate::Candidate;
 use crate::recipe::Published;
 use crate::recipe::version::Version;
+use crate::state::Waiting;
 use crate::sys::untrusted::Untrusted;
 
 /// Why an update waits for the operator.
@@ -129,12 +130,22 @@ pub fn predecessor(context: &Context<'_>, app: &App, reason: &str) -> Result<()>
     )
 }
 
+/// What could be applied has waited for its window for longer than is likely to be meant.
+pub fn window_missed(context: &Context<'_>, name: &AppName, waiting: &Waiting) -> Result<()> {
+    let title = format!("{name}: {} waits for a window, and no run meets one", waiting.version);
+    let alert = Alert::new(Kind::WindowMissed, "window", title)
+        .fact("waits since", waiting.since.to_string())
+        .hint(format!("cc-warm update --now {name}"));
+    context.raise(name, alert)
+}
+
 /// There is no room for a snapshot.
 pub fn disk_short(context: &Context<'_>, app: &App, target: &Version, reason: &str) -> Result<()> {
     let name = &app.name;
     let title = format!("{name}: {target} waits for free disk space");
-    let alert =
-        Alert::new(Kind::DiskShort, "disk", title).fact("because", reason).hint(format!("cc-warm status {name}"));
+    let alert = Alert::new(Kind::DiskShort, "disk", title)
+        .fact("because", reason)
+        .hint(format!("cc-warm snapshot --dry-run {name}"));
     context.raise(name, alert)
 }
 

@@ -27,6 +27,9 @@ const STOP_DEADLINE: Duration = Duration::from_mins(5);
 /// How long a deployer that does not answer is asked again before the operation is left to `recover`.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Why nothing more is done in a shutdown.
+pub(super) const GOING_DOWN: &str = "the machine is going down; the recovery at its next boot settles it";
+
 #[cfg(not(feature = "fault-points"))]
 fn patience() -> Duration {
     PATIENCE
@@ -166,7 +169,9 @@ impl Operation<'_> {
             })
             .map_err(|error| match error {
                 DeployError::NotReady(error) => Setback::NotReady(error),
-                DeployError::Failed(error) => Setback::Broken(error.context("the app could not be stopped")),
+                DeployError::Failed(error) | DeployError::Ours(error) => {
+                    Setback::Broken(error.context("the app could not be stopped"))
+                }
             })?;
         self.must_be_down()?;
         self.watch.add(since.elapsed(), |parts| &mut parts.stop);
@@ -212,7 +217,9 @@ impl Operation<'_> {
     /// [`Setback::Released`] if what is deployed is neither what this operation found nor what it deployed.
     pub fn must_be_ours(&self) -> Result<(), Setback> {
         let observed = self.patiently(|| self.deployer.observe()).map_err(|error| match error {
-            DeployError::NotReady(error) | DeployError::Failed(error) => Setback::NotReady(error),
+            DeployError::NotReady(error) | DeployError::Failed(error) | DeployError::Ours(error) => {
+                Setback::NotReady(error)
+            }
         })?;
         let Observed::Present(deployment) = observed else { return Ok(()) };
         if let Err(error) = fault::point("act.taken-over") {
@@ -250,9 +257,7 @@ impl Operation<'_> {
     /// time that a shutdown has not.
     pub fn left_to_the_boot(&self) -> Result<(), Setback> {
         if self.host.interrupt.by_shutdown().is_set() {
-            return Err(Setback::NotReady(anyhow!(
-                "the machine is going down; the recovery at its next boot settles it"
-            )));
+            return Err(Setback::NotReady(anyhow!(GOING_DOWN)));
         }
         Ok(())
     }

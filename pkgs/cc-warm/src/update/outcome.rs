@@ -218,6 +218,21 @@ impl Outcome {
         }
     }
 
+    /// Whether it is certain that nothing waits for a window any more.
+    #[must_use]
+    pub fn leaves_nothing_waiting(&self) -> bool {
+        matches!(
+            self,
+            Self::UpToDate { .. }
+                | Self::Updated { .. }
+                | Self::Held { .. }
+                | Self::RolledBack { .. }
+                | Self::Stuck { .. }
+                | Self::NotDeployed
+                | Self::DownByHand
+        )
+    }
+
     /// Whether an update came as far as it could: whatever ended a run in an error before is over.
     #[must_use]
     pub fn got_through(&self) -> bool {

@@ -27,7 +27,7 @@ use crate::health::{self, Continuity};
 use crate::identity::Identity;
 use crate::lock::{self, AppLock};
 use crate::snapshot::{Preflight, Staged, Store, Unsuitable};
-use crate::state::{AppState, Held, LastRun};
+use crate::state::{AppState, Held, LastRun, Waiting};
 use crate::sys::untrusted::Untrusted;
 
 /// Brings `app` to its latest version, behind both gates. A stateful app is stopped in its windows only, unless
@@ -37,12 +37,29 @@ pub fn update(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: boo
         .map_err(deployer::classified)
         .map_err(|error| failed::note(context, &app.name, error))?;
     let mut state = AppState::load(&context.host.dirs, &app.name)?;
-    state.last_run = Some(LastRun::new(context.host.clock.now(), outcome.word()));
+    let now = context.host.clock.now();
+    state.last_run = Some(LastRun::new(now, outcome.word()));
+    note_waiting(&mut state, &outcome, now);
     state.save(&context.host.dirs, &app.name)?;
+    match state.waiting.filter(|waiting| waiting.is_too_long(now)) {
+        Some(waiting) => notice::window_missed(context, &app.name, &waiting)?,
+        None => context.resolve(&app.name, &[AlertKind::WindowMissed])?,
+    }
     if outcome.got_through() {
         context.resolve(&app.name, &[AlertKind::UpdateFailed, AlertKind::Down])?;
     }
     Ok(outcome)
+}
+
+/// Since when something waits for a window: another version that waits meanwhile changes nothing of that, nor does a run
+/// that came to no decision.
+fn note_waiting(state: &mut AppState, outcome: &Outcome, now: jiff::Timestamp) {
+    if let Outcome::Waiting { candidate, .. } = outcome {
+        let since = state.waiting.as_ref().map_or(now, |waiting| waiting.since);
+        state.waiting = Some(Waiting { version: candidate.clone(), since });
+    } else if outcome.leaves_nothing_waiting() {
+        state.waiting = None;
+    }
 }
 
 fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) -> Result<Outcome> {
@@ -151,6 +168,7 @@ fn fetch(context: &Context<'_>, app: &App, state: &mut AppState) -> Result<Optio
             }
             Ok(None)
         }
+        Err(_) if context.host.interrupt.is_set() => Ok(Some(Outcome::Cancelled)),
         Err(error) => {
             let reason = Untrusted::new(format!("{error:#}"));
             state.fetch_failures = state.fetch_failures.saturating_add(1);
@@ -190,9 +208,14 @@ impl Run<'_> {
         if state.held.take().is_some() {
             self.save(state)?;
         }
-        // Nothing waits, so nothing that kept it waiting matters.
-        let over = [AlertKind::Held, AlertKind::UnhealthyBeforeUpdate, AlertKind::PrepareFailed, AlertKind::DiskShort];
-        self.context.resolve(&self.app.name, &over)?;
+        // Nothing waits, so nothing that kept it waiting matters; but an app that was unhealthy need not be well.
+        self.context.resolve(&self.app.name, &[AlertKind::Held, AlertKind::PrepareFailed, AlertKind::DiskShort])?;
+        if self.context.outbox.stands(&self.app.name, AlertKind::UnhealthyBeforeUpdate)? {
+            if let Some(outcome) = self.not_healthy()? {
+                return Ok(outcome);
+            }
+            self.context.resolve(&self.app.name, &[AlertKind::UnhealthyBeforeUpdate])?;
+        }
         let Some(identity) = self.assessment.current() else { return Err(anyhow!("nothing is deployed")) };
         let notes =
             skipped.iter().map(|skipped| format!("{} is not tried: {}", skipped.version, skipped.why)).collect();
@@ -263,10 +286,16 @@ impl Run<'_> {
         let ours = state.first_tried.as_ref().is_some_and(|tried| *tried <= candidate.version)
             && parted::is_as_first_tried(self.context.host, self.app, self.deployer, state, observed)?;
         if matches!(observed, Observed::Absent { has_data: true }) && !ours {
-            let reason = format!(
-                "nothing is deployed, but volumes of it exist, and it is not known which version wrote them: deploy that version by hand, then run `cc-warm adopt {}`",
-                self.app.name
-            );
+            let name = &self.app.name;
+            let reason = match state.first_tried.as_ref().filter(|tried| **tried > candidate.version) {
+                Some(tried) => format!(
+                    "nothing is deployed, and {}, which may be tried, is older than {tried}, whose first deployment failed and which wrote its volumes: to try that once more, run `cc-warm retry {name}`",
+                    candidate.version
+                ),
+                None => format!(
+                    "nothing is deployed, but volumes of it exist, and it is not known which version wrote them: deploy that version by hand, then run `cc-warm adopt {name}`"
+                ),
+            };
             return self.hold(state, Waits { candidate: None, reasons: vec![reason], approvable: false });
         }
         let release = Release {
@@ -366,6 +395,9 @@ impl Run<'_> {
         };
         match prepare().map_err(deployer::classified) {
             Ok(()) => self.context.resolve(&self.app.name, &[AlertKind::PrepareFailed]),
+            Err(error) if self.context.host.interrupt.is_set() => {
+                Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).because(error).into())
+            }
             Err(error) if error::exit_of(&error) == Exit::NotReady => Err(error),
             Err(error) => {
                 notice::prepare_failed(self.context, self.app, &target.version, &error)?;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use cc_warm::demo::maker::Behaviour;
 use cc_warm::demo::sandbox::APP;
 use rayon::prelude::*;
 
@@ -107,6 +108,33 @@ fn fail_and_settle(scenario: Scenario, rules: &str, action: &str) {
 fn settle(fixture: &Fixture) -> Ran {
     fixture.run(&["recover", APP]);
     fixture.run(&["recover", APP])
+}
+
+#[test]
+fn a_version_that_our_own_disk_kept_from_starting_is_not_to_blame() {
+    for action in ["enospc", "eio"] {
+        let fixture = Fixture::running();
+        fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+        let said = fixture.run_with_fault(&format!("process.deploy.recorded={action}"), &["update"]).expect(11);
+        assert!(said.contains("it could not be deployed now"), "{said}");
+        assert_eq!((fixture.answering().as_deref(), fixture.journal().as_str()), (Some("1.0.0+1"), ""));
+        fixture.run(&["update"]).expect(0);
+        assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
+    }
+}
+
+#[test]
+fn a_way_back_that_our_own_disk_stops_is_left_to_the_next_run_and_never_stuck() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+    let faults: Vec<String> = (2..=3).map(|nth| format!("process.deploy.recorded#{nth}=enospc")).collect();
+    let said = fixture.run_with_fault(&faults.join(","), &["update"]).expect(1);
+    assert!(said.contains("was left unfinished at `redeploying`: the app may be down"), "{said}");
+    let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap();
+    assert!(alerts.contains("\"unfinished\"") && !alerts.contains("\"stuck\""), "{alerts}");
+    fixture.run(&["recover"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
 }
 
 #[test]

@@ -26,6 +26,13 @@ impl Ran {
         Self { code: output.status.code(), text }
     }
 
+    /// Waits until it ends.
+    pub(crate) fn of_child(child: std::process::Child) -> Self {
+        let output = child.wait_with_output().unwrap();
+        let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
+        Self { code: output.status.code(), text }
+    }
+
     /// Fails unless it exited with `code`.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> String {

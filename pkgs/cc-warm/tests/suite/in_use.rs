@@ -8,6 +8,7 @@ use cc_warm::demo::sandbox::APP;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::{Fixture, NOTES};
+use crate::signals::Halted;
 
 /// Somebody's shell in the volume, until it is dropped.
 struct Shell(Child);
@@ -73,4 +74,26 @@ fn an_app_whose_data_somebody_uses_once_it_is_stopped_runs_again_soon() {
     // It was cut short before the version was tried, so nothing is held against it.
     fixture.run(&["update"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
+}
+
+#[test]
+fn an_app_whose_data_somebody_began_to_use_while_it_was_exchanged_is_not_started_before_that_ends() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+    // Nobody used it when it was asked for the last time before.
+    let update = Halted::at(&fixture, &["snapshot.exchange.ready"], &["update"]);
+    let shell = Shell::in_the_volume_of(&fixture);
+    let who = format!("waiting, its data is in use: process {} (`sleep`)", shell.0.id());
+    let update = update.goes_on_until(&who);
+    assert_eq!(fixture.answering(), None);
+    assert!(
+        fixture.journal().contains("exchanging") && !fixture.journal().contains("restored"),
+        "{}",
+        fixture.journal()
+    );
+    drop(shell);
+    let said = update.ends().expect(11);
+    assert!(said.contains("rolled back"), "{said}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
 }

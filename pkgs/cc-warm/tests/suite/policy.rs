@@ -49,6 +49,69 @@ fn a_window_that_closes_while_the_update_is_prepared_is_closed() {
 }
 
 #[test]
+fn an_app_whose_runs_meet_no_window_for_a_week_is_told_of_until_one_does() {
+    let fixture = Fixture::running();
+    let windows = json!([{ "from": "02:00", "to": "05:00" }]);
+    fixture.sandbox.configure(|config| config["apps"][APP]["update"] = json!({ "windows": windows })).unwrap();
+    let run = |now: &str, words: &[&str]| {
+        let program = fixture.sandbox.cc_warm(words).env("CC_WARM_NOW", format!("{now}:00Z")).env("TZ", "UTC");
+        Ran::of(&program.run().unwrap())
+    };
+    let told = || {
+        let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+        alerts.matches("\"window-missed\"").count()
+    };
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    run("2026-03-06T12:00", &["update"]).expect(0);
+    let said = run("2026-03-06T13:00", &["status"]).expect(0);
+    let waits = "1.1.0+2 waits for a window: no run has met one since 2026-03-06 12:00 UTC";
+    assert!(said.contains(waits) && !said.contains("hint:"), "{said}");
+    // Another one that waits does not make it wait anew.
+    fixture.publish("1.2.0+2", 2, Behaviour::Healthy);
+    run("2026-03-13T11:59", &["update"]).expect(0);
+    assert_eq!(told(), 0);
+    run("2026-03-13T12:00", &["update"]).expect(0);
+    run("2026-03-14T12:00", &["update"]).expect(0);
+    assert_eq!(told(), 1);
+    let said = run("2026-03-14T13:00", &["status"]).text;
+    assert!(said.contains("! notes") && said.contains("hint: cc-warm update --now notes"), "{said}");
+    run("2026-03-15T03:00", &["update"]).expect(0);
+    assert_eq!((told(), fixture.answering().as_deref()), (2, Some("1.2.0+2")), "it is over");
+    assert!(!run("2026-03-15T04:00", &["status"]).expect(0).contains("window"));
+}
+
+#[test]
+fn an_app_that_was_unhealthy_is_not_said_to_be_well_because_its_update_is_ignored() {
+    let fixture = Fixture::running();
+    let configure = |is_well: bool, ignore: &str| {
+        fixture
+            .sandbox
+            .configure(|config| {
+                if !is_well {
+                    config["apps"][APP]["health"]["probes"][0]["http"]["url"] = json!("http://127.0.0.1:9/");
+                }
+                config["apps"][APP]["health"]["deadline"] = json!("1s");
+                config["apps"][APP]["update"] = json!({ "ignore": [ignore] });
+            })
+            .unwrap();
+    };
+    let told = || {
+        let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+        alerts.matches("\"unhealthy-before-update\"").count()
+    };
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    configure(false, "9.9.9+9");
+    fixture.run(&["update"]).expect(1);
+    configure(false, "1.1.0+2");
+    let said = fixture.run(&["update"]).expect(1);
+    assert!(said.contains("unhealthy"), "{said}");
+    assert_eq!(told(), 1, "nothing is over");
+    configure(true, "1.1.0+2");
+    fixture.run(&["update"]).expect(0);
+    assert_eq!(told(), 2);
+}
+
+#[test]
 fn a_configuration_that_only_a_newer_cc_warm_can_use_takes_nothing_back() {
     let fixture = Fixture::running();
     fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
@@ -119,6 +182,36 @@ fn a_configuration_that_changed_during_an_update_is_applied_after_it() {
     assert!(text.contains("the configuration changed meanwhile: once more"), "{text}");
     let history = fixture.run(&["history", APP]).expect(0);
     assert!(history.contains("1.1.0+2 → 1.1.0+2"), "{history}");
+}
+
+#[test]
+fn a_unit_reads_no_credential_of_the_configuration_before() {
+    let fixture = Fixture::running();
+    let file = |name: &str, text: &str| {
+        let path = fixture.sandbox.dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (before, after) = (file("before", "GREETING=old\n"), file("after", "GREETING=new\n"));
+    let credentials = fixture.sandbox.dir().join("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    std::fs::copy(&before, credentials.join("env-notes-0")).unwrap();
+    // They are named by their place in the list.
+    let configure = |source: &std::path::Path| {
+        let files = json!([{ "credential": "env-notes-0", "path": source }]);
+        fixture.sandbox.configure(|config| config["apps"][APP]["environmentFiles"] = files).unwrap();
+    };
+    configure(&before);
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let variables = [("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap())];
+    let update = Halted::with(&fixture, "journal.committed.after=stop", &variables, &["update"]);
+    configure(&after);
+    let said = update.goes_on().expect(0);
+    assert!(said.contains("the configuration changed meanwhile: once more"), "{said}");
+    let kept = std::fs::read_dir(fixture.app_dir().join("env")).unwrap();
+    let kept: Vec<String> = kept.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    assert!(kept.iter().any(|text| text.contains("new")), "{said}\n{kept:?}");
+    assert!(fixture.run(&["update"]).expect(0).contains("up to date"));
 }
 
 #[test]
@@ -198,4 +291,26 @@ fn resume_given_at_once_or_twice_takes_the_app_over_again() {
     }
     fixture.run(&["update"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+}
+
+#[test]
+fn a_changed_environment_waits_where_the_one_of_what_runs_is_lost() {
+    let fixture = Fixture::running();
+    let with_env = |value: &str| {
+        fixture.sandbox.configure(|config| config["apps"][APP]["env"]["GREETING"] = json!(value)).unwrap();
+    };
+    with_env("hunter2");
+    fixture.run(&["update"]).expect(0);
+    for entry in std::fs::read_dir(fixture.app_dir().join("env")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    with_env("hunter3");
+    let said = fixture.run(&["update"]).expect(10);
+    assert!(said.contains("the environment that 1.0.0+1 runs with is not known any more"), "{said}");
+    fixture.run(&["approve", APP, "1.0.0+1"]);
+    let said = said + &fixture.run(&["update"]).expect(10) + &fixture.run(&["plan"]).text;
+    assert!(!said.contains("hunter"), "{said}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    with_env("hunter2");
+    fixture.run(&["update"]).expect(0);
 }

@@ -52,6 +52,37 @@ fn is_stuck_no_more_once_it_is_adopted() {
 }
 
 #[test]
+fn is_adopted_by_the_night_where_cc_warm_has_let_go_of_it() {
+    for parted in [true, false] {
+        let fixture = Fixture::running();
+        fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+        fixture.run_with_fault("act.redeploy#1=fail,act.redeploy#2=fail", &["update", APP]).expect(12);
+        let told = || std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap();
+        let stuck = || told().matches("\"stuck\"").count();
+        let before = stuck();
+        let path = fixture.app_dir().join("state.json");
+        let state = || serde_json::from_slice::<serde_json::Value>(&std::fs::read(&path).unwrap()).unwrap();
+        let good = state()["last_good"].clone();
+        assert!(!good.is_null());
+        // Somebody deploys it in the middle of the restore.
+        fixture.run_with_fault("act.health=fail,act.taken-over=fail", &["restore", APP, "--yes"]).expect(1);
+        assert!(fixture.journal().is_empty(), "it is let go of");
+        let mut state = state();
+        assert!(!state["stuck"].is_null(), "{state}");
+        if !parted {
+            // It is the version that was good before.
+            state["last_good"] = good;
+            std::fs::write(&path, state.to_string()).unwrap();
+        }
+        let said = fixture.run(&["update", APP]).expect(0);
+        assert!(said.contains("adopted"), "{said}");
+        let state = std::fs::read_to_string(&path).unwrap();
+        assert!(!state.contains("\"stuck\""), "{state}");
+        assert_eq!(stuck(), before + 1, "that it is over is told: {}", told());
+    }
+}
+
+#[test]
 fn is_not_adopted_while_it_is_not_healthy() {
     let fixture = repaired();
     fixture

@@ -9,17 +9,22 @@ use cc_warm::demo::sandbox::APP;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::fixture::{Fixture, NOTES};
+use crate::fixture::{Fixture, NOTES, Ran};
 use crate::signals::Halted;
 
-/// A service manager that says what state the machine is in.
+/// A service manager that says what state the machine is in: as [`say`] says later.
 fn systemctl_that_says(fixture: &Fixture, state: &str) -> String {
     let dir = fixture.sandbox.dir().join("bin");
     std::fs::create_dir(&dir).unwrap();
     let path = dir.join("systemctl");
-    std::fs::write(&path, format!("#!/bin/sh\necho {state}\nexit 1\n")).unwrap();
+    std::fs::write(&path, format!("#!/bin/sh\ncat {}/state\nexit 1\n", dir.display())).unwrap();
+    say(fixture, state);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
+}
+
+fn say(fixture: &Fixture, state: &str) {
+    std::fs::write(fixture.sandbox.dir().join("bin/state"), state).unwrap();
 }
 
 /// An update whose target soaks for an hour, once the journal says so.
@@ -77,13 +82,29 @@ fn an_update_that_is_only_asked_to_end_goes_back_first() {
 }
 
 #[test]
-fn a_check_that_a_shutdown_cuts_short_gives_nothing_up() {
+fn a_version_whose_processes_a_shutdown_ends_is_not_to_blame() {
     let fixture = Fixture::running();
     let path = systemctl_that_says(&fixture, "stopping");
+    fixture.publish("1.1.0+2", 2, Behaviour::Dies);
+    // The app's own unit may be stopped first: nobody has asked cc-warm to end yet.
+    let said = Ran::of(&fixture.sandbox.cc_warm(&["update", APP]).env("PATH", path).run().unwrap()).expect(14);
+    assert!(said.contains("the machine is going down"), "{said}");
+    assert!(!fixture.journal().contains("rolling-back"), "{}", fixture.journal());
+    fixture.run(&["recover"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    // It is tried again, and shows then what it is.
+    fixture.run(&["update"]).expect(11);
+}
+
+#[test]
+fn a_check_that_a_shutdown_cuts_short_gives_nothing_up() {
+    let fixture = Fixture::running();
+    let path = systemctl_that_says(&fixture, "running");
     fixture.publish("1.1.0+2", 2, Behaviour::Broken);
     let faults = "snapshot.build.begun#1=enospc,snapshot.build.begun#2=enospc,snapshot.audit.volume=stop";
-    let said =
-        Halted::with(&fixture, faults, &[("PATH", &path)], &["update", APP]).gets(Signal::TERM).goes_on().expect(14);
+    let update = Halted::with(&fixture, faults, &[("PATH", &path)], &["update", APP]);
+    say(&fixture, "stopping");
+    let said = update.gets(Signal::TERM).goes_on().expect(14);
     assert!(!said.contains("is given up"), "{said}");
     assert!(!fixture.journal().contains("discarding-failed"), "{}", fixture.journal());
     fixture.run(&["recover"]).expect(0);

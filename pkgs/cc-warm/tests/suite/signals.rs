@@ -1,8 +1,9 @@
 //! Being asked to end, and being in somebody's way: with the real program, halted at a point of its work.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use cc_warm::demo::maker::Behaviour;
 use cc_warm::demo::sandbox::APP;
@@ -65,9 +66,34 @@ impl Halted {
     /// Lets it go on to its end.
     pub(crate) fn goes_on(self) -> Ran {
         kill_process(self.pid(), Signal::CONT).unwrap();
-        let output = self.child.wait_with_output().unwrap();
-        let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
-        Ran { code: output.status.code(), text }
+        Ran::of_child(self.child)
+    }
+
+    /// Lets it go on, and comes back as soon as it has told `what` of its progress.
+    pub(crate) fn goes_on_until(mut self, what: &str) -> Going {
+        kill_process(self.pid(), Signal::CONT).unwrap();
+        let mut going =
+            Going { told: BufReader::new(self.child.stderr.take().unwrap()), child: self.child, text: String::new() };
+        while !going.text.contains(what) {
+            assert_ne!(going.told.read_line(&mut going.text).unwrap(), 0, "it never told `{what}`: {}", going.text);
+        }
+        going
+    }
+}
+
+/// A cc-warm that goes on.
+pub(crate) struct Going {
+    child: Child,
+    told: BufReader<ChildStderr>,
+    text: String,
+}
+
+impl Going {
+    /// Waits for its end.
+    pub(crate) fn ends(mut self) -> Ran {
+        self.told.read_to_string(&mut self.text).unwrap();
+        let rest = Ran::of_child(self.child);
+        Ran { code: rest.code, text: rest.text + &self.text }
     }
 }
 
@@ -115,6 +141,38 @@ fn asked_to_end_before_the_stop_nothing_is_begun() {
             fixture.run(&["update"]).expect(0);
         }
     }
+}
+
+#[test]
+fn a_remote_that_hangs_is_left_when_cc_warm_is_asked_to_end() {
+    let fixture = with_update(Behaviour::Healthy);
+    let bin = fixture.sandbox.dir().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let (path, pid) = (std::env::var("PATH").unwrap(), bin.join("pid"));
+    let hangs = format!(
+        "#!/bin/sh\ncase \" $* \" in *' fetch '*) sleep 1000 & echo $! > {}; wait;; esac\nPATH='{path}' exec git \"$@\"\n",
+        pid.display()
+    );
+    std::fs::write(bin.join("git"), hangs).unwrap();
+    std::fs::set_permissions(bin.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut update = command(&fixture, &["update"], "");
+    let update = update.env("PATH", format!("{}:{path}", bin.display())).spawn().unwrap();
+    while std::fs::read_to_string(&pid).unwrap_or_default().is_empty() {
+        std::thread::yield_now();
+    }
+    let asked = Instant::now();
+    kill_process(Pid::from_child(&update), Signal::TERM).unwrap();
+    let ended = Ran::of_child(update);
+    assert!(ended.expect(25).contains("cancelled before anything began"));
+    assert!(asked.elapsed() < Duration::from_secs(30), "the fetch has five minutes");
+    let pid = std::fs::read_to_string(pid).unwrap();
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    while !(stat().is_empty() || stat().contains(") Z ")) {
+        assert!(asked.elapsed() < Duration::from_secs(30), "what git had started lives");
+    }
+    assert!(!fixture.run(&["status"]).expect(0).contains("could not be fetched"));
+    fixture.run(&["update"]).expect(0);
+    assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
 }
 
 #[test]

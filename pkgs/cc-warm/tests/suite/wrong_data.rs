@@ -1,5 +1,8 @@
 //! Old code and new data never meet, nor is good data lost, whatever an operator is told to do next.
 
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
 use cc_warm::demo::maker::Behaviour;
 use cc_warm::demo::sandbox::APP;
 use rustix::process::Signal;
@@ -209,19 +212,52 @@ fn what_an_operator_restored_is_not_updated_again_by_itself() {
     assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
 }
 
-/// Cuts every copy of the users' notes below `dir` short.
-fn damage(dir: &std::path::Path) -> usize {
+/// Does `damage` to every copy of the users' notes below `dir`; how many that are.
+fn damage_with(dir: &Path, damage: &dyn Fn(&Path)) -> usize {
     let mut damaged = 0;
     for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
         let (path, kind) = (entry.path(), entry.file_type().unwrap());
         if kind.is_dir() {
-            damaged += damage(&path);
+            damaged += damage_with(&path, damage);
         } else if kind.is_file() && std::fs::read_to_string(&path).is_ok_and(|text| text.contains(NOTES[0])) {
-            std::fs::write(&path, "").unwrap();
+            damage(&path);
             damaged += 1;
         }
     }
     damaged
+}
+
+/// Cuts every copy of the users' notes below `dir` short.
+fn damage(dir: &Path) -> usize {
+    damage_with(dir, &|path| std::fs::write(path, "").unwrap())
+}
+
+/// Changes a byte of the file, and nothing that its folder says of it.
+fn rot(path: &Path) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    let times = std::fs::FileTimes::new().set_modified(file.metadata().unwrap().modified().unwrap());
+    file.write_all_at(b"#", 0).unwrap();
+    file.set_times(times).unwrap();
+}
+
+#[test]
+fn no_data_is_given_up_for_a_snapshot_that_has_rotted() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+    let faults = format!("{NO_ROOM},journal.rolling-back.after=stop");
+    let update = Halted::with(&fixture, &faults, &[], &["update"]);
+    let data = fixture.sandbox.volume().unwrap().join("_data");
+    let failed = std::fs::read(data.join("notes")).unwrap();
+    assert!(damage_with(&fixture.app_dir().join("snapshots"), &rot) > 0);
+    let said = update.goes_on().expect(12);
+    assert!(
+        said.contains("other content than its digest says") && said.contains("nothing is given up for it"),
+        "{said}"
+    );
+    // What the failed version left is all that there is of the users' data.
+    assert_eq!(std::fs::read(data.join("notes")).unwrap(), failed);
+    assert!(!fixture.journal().contains("discarding"), "{}", fixture.journal());
+    assert_eq!(fixture.answering(), None);
 }
 
 #[test]

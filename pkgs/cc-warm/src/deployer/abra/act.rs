@@ -22,18 +22,18 @@ impl AbraDeployer<'_> {
         let identity = release.identity();
         let needs = self.needs(release)?;
         self.must_be_the_same(&needs)?;
-        // What goes wrong on our own disk is no fact about the app.
-        self.set_up(release).map_err(DeployError::NotReady)?;
+        self.set_up(release).map_err(DeployError::Ours)?;
         let compose = self.compose(release)?;
         self.name_images(&needs)?;
         let running = self.services_now()?;
         let before: BTreeMap<String, String> =
             running.iter().map(|service| (service.id.clone(), service.mark())).collect();
-        let record = self.folder.read_record().map_err(DeployError::Failed)?;
+        let record = self.folder.read_record().map_err(DeployError::Ours)?;
         let from = record.is_still(&running).map(|mark| mark.identity.clone());
         let at = self.clock.now();
         let text = self.kept_env(&release.env.digest()).map_err(DeployError::Failed)?;
         let announce = || -> Result<()> {
+            fault::point("abra.announce")?;
             // The version in it stays what it is until the new one is there.
             let now = self.env_text()?.unwrap_or_default();
             self.set_aside(&now)?;
@@ -43,7 +43,7 @@ impl AbraDeployer<'_> {
             self.folder.write_record(&record)?;
             self.write_env(&dotenv::with_version_of(&text, &self.app.recipe, &now))
         };
-        announce().map_err(DeployError::NotReady)?;
+        announce().map_err(DeployError::Ours)?;
         fault::point("abra.deploy").map_err(DeployError::failed)?;
         let said = self.act(self.abra.deploy(self.domain()), lock);
         fault::point("abra.deployed").map_err(DeployError::failed)?;
@@ -69,7 +69,7 @@ impl AbraDeployer<'_> {
             record.under_way = None;
             self.folder.write_record(&record)
         };
-        write().map_err(DeployError::NotReady)
+        write().map_err(DeployError::Ours)
     }
 
     fn needs(&self, release: &Release) -> Result<Needs, DeployError> {

@@ -101,7 +101,7 @@ impl AbraDeployer<'_> {
         match self.ready() {
             Ok(_) if !timed_out => DeployError::Failed(error),
             Ok(_) => DeployError::NotReady(error),
-            Err(DeployError::NotReady(why) | DeployError::Failed(why)) => {
+            Err(DeployError::NotReady(why) | DeployError::Failed(why) | DeployError::Ours(why)) => {
                 DeployError::NotReady(error.context(format!("{why:#}")))
             }
         }

@@ -139,11 +139,14 @@ impl AbraDeployer<'_> {
     fn bring_images(&self, compose: &Compose) -> Result<BTreeMap<String, String>, DeployError> {
         let mut images = BTreeMap::new();
         for name in compose.images() {
+            self.must_go_on()?;
             let here = self.image(&name)?;
             let by_digest = name.contains("@sha256:");
             if here.is_none() || !by_digest {
                 fault::point("abra.pull").map_err(DeployError::failed)?;
-                match (self.docker.pull(&name, here.is_some()).run_ok(), &here) {
+                let pulled = self.docker.pull(&name, here.is_some()).ends_with(&self.interrupt).run_ok();
+                self.must_go_on()?;
+                match (pulled, &here) {
                     (Ok(_), _) => {}
                     (Err(error), Some(_)) => {
                         tracing::info!(app = %self.app.name, "`{name}` is here, but was not found anew: {error}");
@@ -160,6 +163,14 @@ impl AbraDeployer<'_> {
             images.insert(name, id);
         }
         Ok(images)
+    }
+
+    /// Fails once somebody has asked us to end: an image may take long.
+    fn must_go_on(&self) -> Result<(), DeployError> {
+        if self.interrupt.is_set() {
+            return Err(DeployError::Failed(anyhow!("cc-warm was asked to end")));
+        }
+        Ok(())
     }
 
     /// Notes how the volumes that are there were made.

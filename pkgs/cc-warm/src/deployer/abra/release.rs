@@ -12,7 +12,7 @@ use crate::deployer::compose::{self, Compose};
 use crate::deployer::docker_api::Objects;
 use crate::deployer::swarm::Service;
 use crate::deployer::{DeployError, Known, Release, Rendering, dotenv, outside};
-use crate::identity::{EnvDigest, Identity};
+use crate::identity::{Env, EnvDigest, Identity};
 use crate::sys::command::CommandError;
 use crate::sys::durable;
 
@@ -162,6 +162,15 @@ impl AbraDeployer<'_> {
         let text = String::from_utf8(bytes).ok().with_context(|| format!("`{}` is not UTF-8", path.display()))?;
         ensure!(dotenv::effective(&text).digest() == *digest, "`{}` was changed: it is another `.env`", path.display());
         Ok(text)
+    }
+
+    /// The environment of `digest`: as it was kept, or as the `.env` says where that is the one that somebody deployed with.
+    pub(super) fn env_it_has(&self, digest: &EnvDigest) -> Result<Env> {
+        let kept = self.kept_env(digest).map(|text| dotenv::effective(&text));
+        kept.or_else(|lost| {
+            let now = self.env_text()?.map(|text| dotenv::effective(&text));
+            now.filter(|env| env.digest() == *digest).ok_or(lost)
+        })
     }
 
     /// What was prepared as `identity`; what somebody else deployed, and still runs, is made so.

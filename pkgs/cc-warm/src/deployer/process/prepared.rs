@@ -39,16 +39,21 @@ pub(super) fn keep(folder: &Folder, dirs: &AppDirs, source: &dyn Source, release
 pub(super) fn find(folder: &Folder, dirs: &AppDirs, identity: &Identity) -> Result<Release> {
     let code = folder.release(&identity.commit);
     ensure!(code.is_dir(), "the code of {identity} is not at `{}`", code.display());
+    Ok(Release {
+        version: identity.version.clone(),
+        commit: identity.commit.clone(),
+        env: env(dirs, identity)?,
+        secrets: identity.secrets.clone(),
+    })
+}
+
+/// The environment that was kept of `identity`.
+pub(super) fn env(dirs: &AppDirs, identity: &Identity) -> Result<Env> {
     let path = dirs.env().join(identity.env.as_str());
     let env: Env =
         durable::read_json(&path)?.with_context(|| format!("its environment is not at `{}`", path.display()))?;
     ensure!(env.digest() == identity.env, "`{}` was changed: it is not the environment of {identity}", path.display());
-    Ok(Release {
-        version: identity.version.clone(),
-        commit: identity.commit.clone(),
-        env,
-        secrets: identity.secrets.clone(),
-    })
+    Ok(env)
 }
 
 /// Drops everything but `wanted`.
