@@ -290,9 +290,9 @@ in
         default = [ ];
         example = [ "/etc/localtime" ];
         description = ''
-          Writable mounts of a stateful app, by volume name or path, that are not snapshotted and do not go back with a
-          rollback: bind mounts, volumes that lie elsewhere, or that docker holds to a size (`size`). An app with one that
-          is not named here is held.
+          Writable mounts of a stateful app, volumes by name and bind mounts by path, that are not snapshotted and do not go
+          back with a rollback or a restore: bind mounts, volumes that lie elsewhere, or that docker holds to a size
+          (`size`). An app with one that is not named here is held.
         '';
       };
     };

@@ -23,6 +23,24 @@ let
     lib.zipAttrs (lib.mapAttrsToList (name: app: { ${facts.domain app} = name; }) named)
   );
 
+  # All of an app in docker is found by its stack's name; what one domain gives is said of the domain.
+  stack =
+    app:
+    if app.deployer.abra.stack != null then
+      app.deployer.abra.stack
+    else
+      lib.replaceStrings [ "." ] [ "_" ] (facts.domain app);
+  sameStack =
+    lib.filterAttrs
+      (_: names: lib.length (lib.unique (map (name: facts.domain cfg.apps.${name}) names)) > 1)
+      (
+        lib.zipAttrs (
+          lib.mapAttrsToList (name: app: { ${stack app} = name; }) (
+            lib.filterAttrs (_: facts.usesDocker) named
+          )
+        )
+      );
+
   # Apps that wait for themselves, directly or by others.
   undeclared = app: lib.filter (other: !(cfg.apps ? ${other})) app.after;
   ready =
@@ -51,6 +69,11 @@ let
         else
           "services.ccWarm: the apps ${quoted names} have one domain, `${domain}`: give each its own (${option (lib.last names)}.domain).";
     };
+
+  ofStack = name: names: {
+    assertion = false;
+    message = "services.ccWarm: the apps ${quoted names} have one stack, `${name}`, so each would stop and restore the other: give each its own (${option (lib.last names)}.deployer.abra.stack, or another domain).";
+  };
 
   ofApp =
     name: app:
@@ -171,15 +194,12 @@ in
     assertions =
       lib.concatLists (lib.mapAttrsToList ofApp cfg.apps)
       ++ lib.mapAttrsToList ofDomain sameDomain
+      ++ lib.mapAttrsToList ofStack sameStack
       ++ lib.optionals facts.usesAbra dockerAssertions
       ++ [
         {
           assertion = inCycle == [ ];
           message = "services.ccWarm: `after` of the apps ${quoted inCycle} makes a cycle, or waits for one: none of them would ever be updated. Remove one of these names from `after`.";
-        }
-        {
-          assertion = cfg.disk.budget == null || own.bytes cfg.disk.budget > own.bytes cfg.disk.reserve;
-          message = "services.ccWarm: disk.budget (${toString cfg.disk.budget}) is not larger than disk.reserve (${toString cfg.disk.reserve}), so no snapshot could be taken: raise the budget or lower the reserve.";
         }
         {
           assertion = rebuild == null || rebuildKinds rebuild == 1;

@@ -48,10 +48,7 @@ let
     host = config.networking.fqdnOrHostName;
     apps = lib.mapAttrs app cfg.apps;
     alerts = lib.mapAttrs sink cfg.alerts;
-    disk = {
-      budget = lib.mapNullable own.bytes cfg.disk.budget;
-      reserve = own.bytes cfg.disk.reserve;
-    };
+    disk.reserve = own.bytes cfg.disk.reserve;
     registry.authFile = secret facts.registryCredential cfg.registry.authFile;
   }) cfg.settings;
 

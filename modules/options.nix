@@ -170,21 +170,13 @@ in
     };
 
     disk = {
-      budget = mkOption {
-        type = types.nullOr own.size;
-        default = null;
-        example = "200GiB";
-        description = ''
-          Most space that all of cc-warm's snapshots may take. What is kept for convenience (failed data, previous
-          snapshots) goes first; no app's only good snapshot ever goes. `null`: bounded by `reserve` alone.
-        '';
-      };
       reserve = mkOption {
         type = own.size;
         default = "1GiB";
         example = "20GiB";
         description = ''
-          Space that stays free on each file system. An update that would need it is refused before its app is stopped.
+          Space that stays free on each file system: it is what bounds cc-warm's snapshots. An update that would need it is
+          refused before its app is stopped, and failed data older than a day goes before its time.
         '';
       };
     };

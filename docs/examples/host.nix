@@ -63,11 +63,8 @@
       tokenFile = "/run/secrets/ntfy-token";
     };
 
-    # Where docker's volumes are, there is room for these snapshots and for what the apps write meanwhile.
-    disk = {
-      budget = "200GiB";
-      reserve = "20GiB";
-    };
+    # So much stays free where docker's volumes and the snapshots are, for what the apps write meanwhile.
+    disk.reserve = "20GiB";
 
     # The host itself is rebuilt every night before its apps are updated.
     nightly.rebuild = {

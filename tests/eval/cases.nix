@@ -58,6 +58,30 @@ in
         "services.ccWarm: the apps `a`, `b` have one domain, `a.example.org`: give each its own (services.ccWarm.apps.b.domain)."
       ];
     };
+    "two apps with one stack" = {
+      config = with' {
+        apps.a = app { deployer.abra.stack = "wiki"; };
+        apps.b = app {
+          domain = "b.example.org";
+          deployer.abra.stack = "wiki";
+        };
+      };
+      messages = [
+        "services.ccWarm: the apps `a`, `b` have one stack, `wiki`, so each would stop and restore the other: give each its own (services.ccWarm.apps.b.deployer.abra.stack, or another domain)."
+      ];
+    };
+    "a stack named as another app's domain gives it" = {
+      config = with' {
+        apps.a = app { };
+        apps.b = app {
+          domain = "b.example.org";
+          deployer.abra.stack = "a_example_org";
+        };
+      };
+      messages = [
+        "services.ccWarm: the apps `a`, `b` have one stack, `a_example_org`, so each would stop and restore the other: give each its own (services.ccWarm.apps.b.deployer.abra.stack, or another domain)."
+      ];
+    };
     "a canonical at a live app's domain" = {
       config = with' {
         zone = "ci.example.org";
@@ -136,17 +160,6 @@ in
       config = only { alerts = [ "pager" ]; };
       messages = [
         "services.ccWarm.apps.a: `alerts` names `pager`, which is not declared: declare it in services.ccWarm.alerts (there is `ops`)."
-      ];
-    };
-    "a budget smaller than the reserve" = {
-      config = with' {
-        disk = {
-          budget = "10GiB";
-          reserve = "20GiB";
-        };
-      };
-      messages = [
-        "services.ccWarm: disk.budget (10GiB) is not larger than disk.reserve (20GiB), so no snapshot could be taken: raise the budget or lower the reserve."
       ];
     };
     "a version that is pinned and ignored" = {

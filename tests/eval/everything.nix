@@ -15,10 +15,7 @@
     ];
     preSwitchWait = "1h";
     registry.authFile = "/run/secrets/docker-config.json";
-    disk = {
-      budget = "200GiB";
-      reserve = "20GiB";
-    };
+    disk.reserve = "20GiB";
     nightly = {
       enable = true;
       timerConfig.OnCalendar = "Sun 02:00";

@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 import signal
+import subprocess
 import time
 
 import engine
@@ -96,6 +97,56 @@ def what_operators_do_by_hand_is_adopted_left_alone_or_taken_over_again(w):
     w.abra("app", "deploy", w.domain, "-C", "-f")
     said = w.update(exit=10)
     check("a deployment of no commit is unknown, and held", "in no commit" in said, said)
+
+
+@case()
+def what_ran_last_is_not_started_on_data_that_another_version_may_have_written(w):
+    w.publish("1.0.0+1")
+    w.update()
+    w.write("mine")
+    w.run("snapshot", w.name)
+    w.publish("2.0.0+1", format=2)
+    w.abra("app", "undeploy", w.domain)
+    w.update()
+    w.run("resume", w.name)
+    check("what nobody else touched is started again", "started again: 1.0.0+1" in w.update(), w.said)
+    w.abra("app", "deploy", w.domain, "2.0.0+1", "-f")
+    w.wait("the data goes on", lambda: w.notes().startswith("v2:"))
+    w.abra("app", "undeploy", w.domain)
+    w.wait("it is gone", lambda: not w.services())
+    check("taken down, it is left alone", "somebody undeployed it" in w.update(), w.said)
+    told = [alert for alert in w.alerts() if alert["kind"] == "down-by-hand"][-1]
+    check("with what brings it back", "2.0.0+1" in json.dumps(told) and "restore" in json.dumps(told), told)
+    said = w.run("resume", w.name, exit=24)
+    check("it is not started, and why is said", "names 2.0.0+1, which somebody deployed since" in said, said)
+    check("with what brings it back", f"cc-warm adopt {w.name}" in said and f"cc-warm restore {w.name}" in said, said)
+    check("nor by the next update", "somebody undeployed it" in w.update(), w.said)
+    w.run("restore", w.name, "--yes")
+    same("a restore brings the version back", w.runs(), "1.0.0+1")
+    same("and its data", w.notes(), "mine\n")
+
+
+@case()
+def an_app_that_the_configuration_moved_is_held_where_it_is(w):
+    w.publish("1.0.0+1")
+    w.update()
+    w.write("mine")
+    moved = f"deployed as stack `{w.stack}` on server `default`, and the configuration says stack `{w.stack}_b` on server `default`"
+    w.app["deployer"] = {"abra": {"stack": f"{w.stack}_b"}}
+    check("where it is, and where it would be, is said", moved in w.update(exit=10), w.said)
+    check("and told", moved in json.dumps(w.alerts(), ensure_ascii=False), w.alerts())
+    check("and shown", moved in w.run("status", w.name), w.said)
+    w.abra("app", "undeploy", w.domain)
+    w.wait("it is gone", lambda: not w.services())
+    check("it is not started on empty volumes", moved in w.update(exit=10), w.said)
+    w.app["deployer"] = {"abra": {}}
+    check("set back, it is what it was", "somebody undeployed it" in w.update(), w.said)
+    w.app["deployer"] = {"abra": {"stack": f"{w.stack}_b"}}
+    check("nor by resume", moved in w.run("resume", w.name, exit=24), w.said)
+    w.app["deployer"] = {"abra": {}}
+    w.run("resume", w.name)
+    check("where it was, it is started again", "started again: 1.0.0+1" in w.update(), w.said)
+    same("on its data", w.notes(), "mine\n")
 
 
 @case()
@@ -211,6 +262,31 @@ def what_cannot_be_prepared_costs_no_downtime(w):
     finally:
         docker("rm", "-f", other)
     same("all the time it ran", (w.services()["app"]["ID"], w.runs()), (before, "1.0.0+1"))
+
+
+@case()
+def an_env_that_cannot_be_written_is_found_out_before_the_stop(w):
+    w.publish("1.0.0+1")
+    w.update()
+    # As in a unit that may write to abra's folder, and not to where a link in it leads.
+    real = w.root / "infra"
+    real.mkdir()
+    w.env.rename(real / w.env.name)
+    w.env.symlink_to(real / w.env.name)
+    subprocess.run(["mount", "--bind", real, real], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", real], check=True)
+        w.publish("1.1.0+1")
+        before = w.services()["app"]["Version"]
+        said = w.update(exit=1)
+        check("what is to be done is said", f"add `{real}` to their `ReadWritePaths`" in said, said)
+        same("nothing was touched", w.services()["app"]["Version"], before)
+        check("doctor says it, too", f"may not write to `{real}`" in w.run("doctor", exit=1), w.said)
+    finally:
+        subprocess.run(["umount", real], check=True)
+    w.update()
+    same("once it may be written, the update goes on", w.runs(), "1.1.0+1")
+    check("and the link is one still", w.env.is_symlink() and "1.1.0+1" in w.env.read_text())
 
 
 @case(stateful=False, secrets=False)
@@ -371,6 +447,26 @@ def a_power_cut_is_settled_from_the_state_folder_alone(w):
     same("cut before the deployment, it is down", w.runs(), None)
     w.run("recover")
     same("and starts again", (w.runs(), w.notes()), ("1.0.0+1", "mine\n"))
+
+
+@case()
+def what_a_stop_that_was_cut_short_left_is_no_deployment_of_somebody_else(w):
+    w.publish("1.0.0+1", helper=True)
+    w.app["env"] = {}
+    w.abra("app", "new", w.name, f"--domain={w.domain}", "--server=default", "-S")
+    w.env.write_text(w.env.read_text().replace("PORT=1", f"PORT={w.port}"))
+    w.abra("app", "deploy", w.domain)
+    check("an operator deployed it", "adopted" in w.update(), w.said)
+    w.write("mine")
+    w.publish("1.1.0+1", helper=True, format=2, broken="1")
+    # The first stop is before the snapshot, the second on the way back.
+    for stop in (1, 2):
+        w.update(exit=-9, CC_WARM_FAULT=f"abra.stop#{stop}=kill")
+        docker("service", "rm", f"{w.stack}_app")
+        said = w.run("recover")
+        check("it is settled", "1.0.0+1 runs again" in said, said)
+        same("the prior version runs", (w.runs(), sorted(w.services())), ("1.0.0+1", ["app", "helper"]))
+        same("on its data", w.notes(), "mine\n")
 
 
 @case(stateful=False, secrets=False)

@@ -5,6 +5,7 @@ mod facts;
 mod look;
 #[cfg(test)]
 mod tests;
+mod unit;
 
 use std::fmt::Write as _;
 
@@ -287,6 +288,15 @@ fn of_app(app: &AppFacts) -> Vec<Check> {
         let path = path.display();
         match state {
             EnvFile::There | EnvFile::ToBeMade => {}
+            EnvFile::ReadOnly(folder) => {
+                let found =
+                    format!("its update may not write to `{}`, where `{path}` is or leads to", folder.display());
+                all.push(check(Level::Bad, found).mend(format!(
+                    "add it to systemd.services.cc-warm-update-{}.serviceConfig.ReadWritePaths, or let \
+                     services.ccWarm.serversDir name the folder of servers that it is in",
+                    app.name
+                )));
+            }
             EnvFile::NoServer => all.push(
                 check(Level::Bad, format!("abra knows no such server: there is no folder for `{path}`"))
                     .mend("abra server add --local, or services.ccWarm.serversDir"),

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::App;
 use crate::recipe::version::Version;
 
+/// The fewest digits of a commit that are believed.
+const FEWEST_DIGITS: usize = 7;
+
 /// A full git object id: 40 hexadecimal digits in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -32,6 +35,12 @@ impl CommitId {
     #[must_use]
     pub fn short(&self) -> &str {
         &self.0[..10]
+    }
+
+    /// Whether `digits` are its first ones, and enough of them to be believed.
+    #[must_use]
+    pub fn is_shortened_to(&self, digits: &str) -> bool {
+        digits.len() >= FEWEST_DIGITS && self.0.starts_with(digits)
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::names::AppName;
+use crate::deployer::Place;
 use crate::error::Problem;
 use crate::identity::{CommitId, Identity};
 use crate::recipe::version::Version;
@@ -56,6 +57,15 @@ pub struct AppState {
     /// The app was found undeployed although it had been running: left alone until `resume`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down_by_hand: Option<Timestamp>,
+    /// What else than the last-good was deployed when it was last looked at: its data may have gone on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_other: Option<Untrusted>,
+    /// Where it was when it was last known to run well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// What [`Deployer::named`](crate::deployer::Deployer::named) was when cc-warm last knew what is on the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<String>,
     /// `resume` was given after that: the next update deploys the last-good version again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
@@ -224,6 +234,9 @@ impl Default for AppState {
             approved: Vec::new(),
             paused: None,
             down_by_hand: None,
+            seen_other: None,
+            named: None,
+            place: None,
             resumed: false,
             stuck: None,
             fetch_failures: 0,
@@ -325,6 +338,8 @@ impl AppState {
         self.stuck = None;
         self.first_tried = None;
         self.down_by_hand = None;
+        self.seen_other = None;
+        self.named = None;
         self.resumed = false;
     }
 

@@ -15,6 +15,7 @@ use crate::snapshot::Store;
 use crate::state::{self, AppState, LastRun};
 use crate::sys::untrusted::Untrusted;
 use crate::update::journal;
+use crate::update::parted;
 use crate::update::saga::{EventName, LiveData};
 
 /// One app. In JSON, absent fields mean "not so".
@@ -82,12 +83,13 @@ pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
         hints: Vec::new(),
     };
     status.add_journal(host, name);
-    match AppState::load(&host.dirs, name) {
-        Ok(state) => status.add_state(&state, host.clock.now(), name),
-        Err(error) => status.failed(&error),
+    let state = AppState::load(&host.dirs, name);
+    match &state {
+        Ok(state) => status.add_state(state, host.clock.now(), name),
+        Err(error) => status.failed(error),
     }
     if let Some(app) = app {
-        status.add_observed(host, app);
+        status.add_observed(host, app, state.as_ref().ok());
     } else {
         status.notes.push("not declared any more; nothing of it is touched".to_owned());
         status.hints.push(format!("cc-warm forget {name}"));
@@ -183,8 +185,18 @@ impl AppStatus {
         }
     }
 
-    fn add_observed(&mut self, host: &Host, app: &App) {
-        let observed = deployer::open(host, app).and_then(|deployer| Ok(deployer.observe()?));
+    fn add_observed(&mut self, host: &Host, app: &App, state: Option<&AppState>) {
+        let look = || -> Result<_> {
+            let deployer = deployer::open(host, app)?;
+            let moved = state.map(|state| parted::moved(deployer.as_ref(), state)).transpose()?.flatten();
+            Ok((deployer.observe()?, moved))
+        };
+        let observed = look().map(|(observed, moved)| {
+            if let Some(moved) = moved {
+                self.wrong(format!("elsewhere: {moved}"), Some(format!("cc-warm plan {}", app.name)));
+            }
+            observed
+        });
         match observed {
             Err(error) => self.failed(&error),
             Ok(Observed::Absent { .. }) => self.state = "absent",

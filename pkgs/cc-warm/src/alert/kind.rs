@@ -241,7 +241,7 @@ impl Kind {
                 Fact,
                 Notice,
                 "The app was undeployed by somebody else than cc-warm. It is left alone.",
-                "`cc-warm resume <app>` when it shall be kept warm again.",
+                "`cc-warm resume <app>` when it shall be kept warm again. If somebody may have deployed another version before, it is not started on that data: the alert then names what brings it back.",
             ),
             Self::Recovered => doc(
                 "recovered",

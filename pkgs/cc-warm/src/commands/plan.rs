@@ -21,6 +21,7 @@ use crate::sys::untrusted::Untrusted;
 use crate::update::assess::{self, Assessment, Next};
 use crate::update::context::Context;
 use crate::update::journal;
+use crate::update::parted;
 use crate::update::saga::Progress;
 
 /// Shows what `update` would do, and why; touches nothing.
@@ -146,9 +147,13 @@ impl Plan {
                 plan.notes
                     .push(format!("{identity} runs and would become last-good, once healthy; nothing else changes"));
             }
-            Next::DownByHand => {
+            Next::DownByHand { doubt } => {
                 plan.action = "down-by-hand";
                 plan.notes.push(format!("undeployed by somebody; left alone until `cc-warm resume {app}`"));
+                if let Some(why) = doubt {
+                    plan.notes.push(format!("which would not start it: {why}"));
+                    plan.notes.extend(parted::ways_out(app).map(|way| format!("hint: {way}")));
+                }
             }
             Next::Resume(identity) => {
                 plan.action = "resume";

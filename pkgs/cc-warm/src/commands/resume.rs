@@ -7,8 +7,10 @@ use super::session::Session;
 use crate::alert::Kind;
 use crate::cli::{Global, WaitFlag};
 use crate::config::names::AppName;
+use crate::deployer;
 use crate::error::Exit;
 use crate::state::AppState;
+use crate::update::parted;
 
 /// Ends a pause, or takes over again an app that was undeployed by hand.
 ///
@@ -25,6 +27,15 @@ pub struct Args {
     wait: WaitFlag,
 }
 
+/// Refuses what the next update would not start.
+fn must_fit(session: &Session, name: &AppName, state: &AppState) -> Result<()> {
+    let (app, Some(good)) = (session.config.app(name)?, &state.last_good) else { return Ok(()) };
+    let deployer = deployer::open(&session.host, app)?;
+    parted::must_be_in_place(name, deployer.as_ref(), state)?;
+    let observed = deployer.observe()?;
+    parted::must_fit(&session.host, app, deployer.as_ref(), state, &observed, (&good.identity).into())
+}
+
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::open(global)?;
@@ -36,6 +47,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
             let was_paused = state.paused.take().is_some();
             let was_down = state.down_by_hand.take().is_some();
             state.resumed |= was_down;
+            if state.resumed {
+                must_fit(&session, &app, &state)?;
+            }
             state.save(&session.host.dirs, &app)?;
             session.outbox.resolve(Some(&app), &[Kind::DownByHand], session.host.clock.now())?;
             Ok((was_paused, was_down, state))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::names::AppName;
-use super::{App, Sink};
+use super::{App, DeployerConfig, Sink};
 use crate::gate::markers::{self, Markers};
 
 /// The recipe's name: the last part of its remote, without `.git`.
@@ -48,6 +48,22 @@ pub(super) fn after(apps: &BTreeMap<AppName, App>) -> Result<()> {
             bail!("`after` of these apps makes a cycle, or waits for one: {}", cycle.join(", "));
         }
         done.extend(ready);
+    }
+    Ok(())
+}
+
+/// All of an app in docker is found by its stack's name, and there is one docker, whatever abra calls its server.
+pub(super) fn stacks(apps: &BTreeMap<AppName, App>) -> Result<()> {
+    let mut known: BTreeMap<String, &AppName> = BTreeMap::new();
+    for app in apps.values() {
+        let DeployerConfig::Abra { stack, .. } = &app.deployer else { continue };
+        let stack = stack.clone().unwrap_or_else(|| app.domain.stack_name());
+        if let Some(other) = known.insert(stack.clone(), &app.name) {
+            bail!(
+                "the apps `{other}` and `{}` have one stack, `{stack}`, so each would stop and restore the other: give                  each its own (`deployer.abra.stack`, or what its domain gives)",
+                app.name
+            );
+        }
     }
     Ok(())
 }

@@ -43,8 +43,6 @@ pub struct Config {
     pub reminder: Span,
     /// Space that no snapshot may take, in bytes, on each file system.
     pub reserve: u64,
-    /// Most bytes that all snapshots may take; `None`: bounded by `reserve` alone.
-    pub budget: Option<u64>,
     /// A file like docker's `config.json` with logins for registries.
     pub registry_auth: Option<SecretFile>,
     /// What test runs are bound to.

@@ -71,9 +71,6 @@ struct RawDisk {
     /// Bytes that no snapshot may take, on each file system.
     #[serde(default = "defaults::reserve")]
     reserve: u64,
-    /// Most bytes that all snapshots may take. By default they are bounded by `reserve` alone.
-    #[serde(default)]
-    budget: Option<u64>,
 }
 
 /// Certificates of test runs.
@@ -295,6 +292,6 @@ impl Default for RawSnapshot {
 
 impl Default for RawDisk {
     fn default() -> Self {
-        Self { reserve: defaults::reserve(), budget: None }
+        Self { reserve: defaults::reserve() }
     }
 }

@@ -38,7 +38,7 @@ use self::folder::Folder;
 use super::abra_cli::Abra;
 use super::docker_api::Api;
 use super::docker_cli::Docker;
-use super::{DeployError, Deployer, Observed, Release, Rendering, Stopped, dotenv};
+use super::{DeployError, Deployer, Moved, Observed, Release, Rendering, Stopped, dotenv};
 use crate::config::App;
 use crate::config::secret::SecretFile;
 use crate::host::Host;
@@ -247,6 +247,27 @@ impl Deployer for AbraDeployer<'_> {
         self.look()
     }
 
+    fn place(&self) -> Result<Option<super::Place>, DeployError> {
+        Ok(Some(super::Place { stack: self.stack_name()?, server: self.place.server.to_owned() }))
+    }
+
+    fn moved(&self, known: Option<&super::Place>) -> Result<Option<Moved>, DeployError> {
+        let (Some(known), Some(configured)) = (known, self.place()?) else { return Ok(None) };
+        Ok((*known != configured).then(|| Moved {
+            is: format!("deployed as {known}"),
+            configured: configured.to_string(),
+            by_hand: format!(
+                "undeploy it there, bring its data, deploy it here by hand, then `cc-warm adopt {}`",
+                self.app.name
+            ),
+        }))
+    }
+
+    fn named(&self) -> Result<Option<String>, DeployError> {
+        let text = self.env_text().map_err(DeployError::Failed)?;
+        Ok(Some(text.and_then(|text| dotenv::version(&text)).unwrap_or_default()))
+    }
+
     fn env(&self) -> Result<Env, DeployError> {
         let env = || -> Result<Env> {
             match self.laid()? {
@@ -299,6 +320,11 @@ impl Deployer for AbraDeployer<'_> {
     fn volumes(&self) -> Result<Vec<Volume>, DeployError> {
         self.ready()?;
         self.own_volumes()
+    }
+
+    fn unmanaged_volumes(&self) -> Result<Vec<String>, DeployError> {
+        self.ready()?;
+        self.volumes_left_out()
     }
 
     fn unsuitable_volumes(&self, release: &Release) -> Result<Vec<String>, DeployError> {

@@ -136,6 +136,26 @@ impl Release {
     }
 }
 
+/// Where an app is in docker, and in abra.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The stack that all of it is found by.
+    pub stack: String,
+    /// abra's server, in whose folder its `.env` is.
+    pub server: String,
+}
+
+/// An app that is elsewhere than the configuration says, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Where it is.
+    pub is: String,
+    /// Where it would be.
+    pub configured: String,
+    /// What its operator can do, besides setting the configuration back.
+    pub by_hand: String,
+}
+
 /// What is deployed under the app's name, asked now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observed {
@@ -226,6 +246,20 @@ pub trait Deployer {
     /// What is deployed.
     fn observe(&self) -> Result<Observed, DeployError>;
 
+    /// Where the configuration says that the app is; `None` where what it left here says that by itself.
+    fn place(&self) -> Result<Option<Place>, DeployError> {
+        Ok(None)
+    }
+
+    /// Whether the app, which was last known to be at `known`, is elsewhere than the configuration says.
+    fn moved(&self, known: Option<&Place>) -> Result<Option<Moved>, DeployError>;
+
+    /// The version, or the commit, that is written down where everybody who deploys the app writes it; empty if none is.
+    /// `None` where nobody but cc-warm deploys.
+    fn named(&self) -> Result<Option<String>, DeployError> {
+        Ok(None)
+    }
+
     /// The environment that is configured now.
     fn env(&self) -> Result<Env, DeployError>;
 
@@ -264,8 +298,11 @@ pub trait Deployer {
     /// Deploys a prepared release. Returns once it is under way; [`Deployer::observe`] tells how it goes.
     fn deploy(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError>;
 
-    /// Every volume of the app that exists on this host, sorted by name.
+    /// Every volume of the app that exists on this host, sorted by name; `unmanaged` ones are left out.
     fn volumes(&self) -> Result<Vec<Volume>, DeployError>;
+
+    /// The names of those that are left out: their data is neither snapshotted nor brought back.
+    fn unmanaged_volumes(&self) -> Result<Vec<String>, DeployError>;
 
     /// Reasons why the volumes of `release` cannot be snapshotted here (bind mounts, other drivers, other nodes), each
     /// naming the mount. `unmanaged` ones are left out.
@@ -282,6 +319,18 @@ pub trait Deployer {
 
     /// The last output of the app (logs, task errors), for an error message: at most some 50 lines.
     fn last_words(&self) -> Untrusted;
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stack `{}` on server `{}`", self.stack, self.server)
+    }
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is {}, and the configuration says {}", self.is, self.configured)
+    }
 }
 
 impl fmt::Display for Stopped {

@@ -60,7 +60,9 @@ use self::folder::Folder;
 use self::recipe::{FILE_CAP, Plan, Recipe, Surroundings};
 use self::record::{Account, Death, Deployed, RanAs, Status};
 use self::volume::Volumes;
-use super::{Convergence, DeployError, Deployer, Deployment, Known, Observed, Release, Rendering, Stopped};
+use super::{
+    Convergence, DeployError, Deployer, Deployment, Known, Moved, Observed, Place, Release, Rendering, Stopped,
+};
 use crate::config::App;
 use crate::host::Host;
 use crate::identity::{Env, Identity};
@@ -119,6 +121,12 @@ impl<'a> ProcessDeployer<'a> {
 
     fn volumes_of_app(&self) -> Volumes<'_> {
         Volumes::of(folder::volumes(&self.dirs), self.app)
+    }
+
+    /// Those that are in their operator's hands, and those that are in ours.
+    fn volumes_by_hand(&self) -> Result<(Vec<Volume>, Vec<Volume>)> {
+        let volumes = self.volumes_of_app();
+        Ok(volumes.list()?.into_iter().partition(|volume| volumes.is_unmanaged(&volume.name)))
     }
 
     fn volume_data(&self) -> Result<Vec<PathBuf>> {
@@ -283,6 +291,28 @@ impl Deployer for ProcessDeployer<'_> {
         look().map_err(DeployError::failed)
     }
 
+    fn moved(&self, _known: Option<&Place>) -> Result<Option<Moved>, DeployError> {
+        let look = || -> Result<Option<Moved>> {
+            let stack = self.app.domain.stack_name();
+            let deployed =
+                Deployed::read(&self.folder)?.and_then(|deployed| deployed.plan.env.get("STACK_NAME").cloned());
+            let is = match deployed {
+                Some(deployed) => (deployed != stack).then(|| format!("deployed on volumes called `{deployed}_…`")),
+                None => self.volumes_of_app().elsewhere()?.map(|name| format!("on the volume `{name}`")),
+            };
+            Ok(is.map(|is| Moved {
+                is,
+                configured: format!("volumes called `{stack}_…`, after its domain"),
+                by_hand: format!(
+                    "undeploy it, rename its folders in `{}`, then `cc-warm resume {}`",
+                    folder::volumes(&self.dirs).display(),
+                    self.app.name
+                ),
+            }))
+        };
+        look().map_err(DeployError::failed)
+    }
+
     fn env(&self) -> Result<Env, DeployError> {
         Env::of(self.app).map_err(DeployError::failed)
     }
@@ -332,7 +362,12 @@ impl Deployer for ProcessDeployer<'_> {
     }
 
     fn volumes(&self) -> Result<Vec<Volume>, DeployError> {
-        self.volumes_of_app().list().map_err(DeployError::failed)
+        Ok(self.volumes_by_hand().map_err(DeployError::failed)?.1)
+    }
+
+    fn unmanaged_volumes(&self) -> Result<Vec<String>, DeployError> {
+        let (left_out, _) = self.volumes_by_hand().map_err(DeployError::failed)?;
+        Ok(left_out.into_iter().map(|volume| volume.name).collect())
     }
 
     fn unsuitable_volumes(&self, release: &Release) -> Result<Vec<String>, DeployError> {
@@ -342,7 +377,7 @@ impl Deployer for ProcessDeployer<'_> {
                 self.recipe_at(release)?.volumes.keys().map(|name| volumes.full_name(name)).collect();
             names.extend(volumes.list()?.into_iter().map(|volume| volume.name));
             let mut all = Vec::new();
-            for name in names.iter().filter(|name| !self.app.update.unmanaged.contains(name)) {
+            for name in names.iter().filter(|name| !volumes.is_unmanaged(name)) {
                 all.extend(volumes.unsuitable(name)?);
             }
             Ok(all)

@@ -106,10 +106,12 @@ pub struct AppFacts {
 }
 
 /// How an app's `.env` is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvFile {
     /// There.
     There,
+    /// There, but an update could not replace it: this folder is read-only for it.
+    ReadOnly(PathBuf),
     /// Not there, and the folder of its server neither.
     NoServer,
     /// Not there; the first deployment makes it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::{AppFacts, Disk, EnvFile, Facts, StateFolder, Swarm};
+use super::{AppFacts, Disk, EnvFile, Facts, StateFolder, Swarm, unit};
 use crate::alert::Outbox;
 use crate::config::names::AppName;
 use crate::config::{App, Config, DeployerConfig, Warm};
@@ -141,7 +141,9 @@ fn of_app(host: &Host, name: &AppName, app: Option<&App>) -> AppFacts {
         let path = folder.join(format!("{}.env", app.domain));
         let is_new = state.is_ok_and(|state| state.last_good.is_none());
         let found = match (path.exists(), folder.is_dir()) {
-            (true, _) => EnvFile::There,
+            (true, _) => {
+                unit::read_only_folder(name.as_str(), &path, PATIENCE).map_or(EnvFile::There, EnvFile::ReadOnly)
+            }
             (false, false) => EnvFile::NoServer,
             (false, true) if is_new && app.ensure => EnvFile::ToBeMade,
             (false, true) => EnvFile::Missing,

@@ -178,6 +178,16 @@ fn everything_that_is_wrong_has_what_mends_it() {
 }
 
 #[test]
+fn an_env_that_an_update_could_not_write_is_bad() {
+    let mut facts = well();
+    facts.apps[0].env.as_mut().unwrap().1 = EnvFile::ReadOnly("/srv/infra/servers/default".into());
+    let (text, exit) = judged(&facts);
+    assert_eq!(exit, Exit::Failed);
+    assert!(text.contains("its update may not write to `/srv/infra/servers/default`"), "{text}");
+    assert!(text.contains("systemd.services.cc-warm-update-login.serviceConfig.ReadWritePaths"), "{text}");
+}
+
+#[test]
 fn a_docker_that_does_not_answer_now_is_waited_for_and_nothing_bad() {
     let mut facts = well();
     facts.apps[0].probes = None;

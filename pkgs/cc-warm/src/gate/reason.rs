@@ -131,6 +131,22 @@ pub enum Reason {
         /// Which.
         name: Untrusted,
     },
+    /// Nothing runs, and what ran last must not be started on the data that is there.
+    Parted {
+        /// Why.
+        why: String,
+        /// What to do.
+        ways_out: [String; 2],
+    },
+    /// The app is elsewhere than the configuration says.
+    Moved {
+        /// Where it is.
+        is: String,
+        /// Where it would be.
+        configured: String,
+        /// What can be done, besides setting the configuration back.
+        by_hand: String,
+    },
     /// It cannot be told what the target would be here, so it could not be deployed either.
     NotRendered {
         /// The target.
@@ -173,6 +189,8 @@ impl Reason {
                 | Self::MissingSecret { .. }
                 | Self::RequiredEnv { .. }
                 | Self::NotRendered { .. }
+                | Self::Parted { .. }
+                | Self::Moved { .. }
                 | Self::EnvironmentLost { .. }
                 | Self::Unsuitable { .. }
         )
@@ -228,6 +246,12 @@ impl Reason {
             Self::BecomesExternal { name } => format!("`{}` would have to be made by somebody else", name.terminal()),
             Self::RequiredEnv { key } => format!("`{}` is newly required and not set", key.terminal()),
             Self::Gains { what, name } => format!("it would gain a {what}: {}", name.terminal()),
+            Self::Parted { why, ways_out: [by_hand, restore] } => {
+                format!("what ran last is not started again: {why}; {by_hand}, or: {restore}")
+            }
+            Self::Moved { is, configured, by_hand } => format!(
+                "it is {is}, and the configuration says {configured}: nothing is done until that is set back; or {by_hand}"
+            ),
             Self::NotRendered { version, why } => {
                 format!("{version} cannot be rendered: {}", Untrusted::new(why).terminal())
             }

@@ -102,6 +102,9 @@ pub struct Tag {
     pub operation: String,
     /// Whether the app had to be killed before.
     pub unclean: bool,
+    /// Volumes that were there and were left out, since they were `unmanaged`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// A complete snapshot.

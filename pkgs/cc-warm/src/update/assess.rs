@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::context::Context;
+use super::parted;
 use crate::config::App;
 use crate::deployer::{DeployError, Deployer, Deployment, Known, Observed, Release, Rendering};
 use crate::gate::{self, Candidate, Decision, Evidence, Skipped, WhySkipped};
@@ -36,6 +37,13 @@ impl Assessment {
             _ => None,
         }
     }
+
+    /// Whether what was observed is this app.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let Next::Gate(Decision::Hold { reasons, .. }) = &self.next else { return true };
+        !reasons.iter().any(|reason| matches!(reason, gate::Reason::Moved { .. }))
+    }
 }
 
 /// What to do about an app.
@@ -48,7 +56,10 @@ pub enum Next {
     /// It runs, and was never seen, or was changed by hand: take it as last-good.
     Adopt(Identity),
     /// It was running, and is not deployed any more: somebody took it down.
-    DownByHand,
+    DownByHand {
+        /// Why what ran last must not be started on its data, in words.
+        doubt: Option<String>,
+    },
     /// Somebody took it down, and said `resume`: start this again.
     Resume(Identity),
     /// It is deployed, but the machine was booted since: `recover` starts it.
@@ -87,14 +98,24 @@ fn next(
     observed: &Observed,
     env: &Env,
 ) -> Result<Next> {
+    if let Some(moved) = parted::moved(deployer, state)? {
+        let reason = gate::Reason::Moved { is: moved.is, configured: moved.configured, by_hand: moved.by_hand };
+        return Ok(Next::Gate(Decision::Hold { candidate: None, reasons: vec![reason], skipped: Vec::new() }));
+    }
     let last_good = state.last_good.as_ref().map(|good| &good.identity);
     let current = match observed {
         Observed::Absent { .. } => {
-            return Ok(match last_good {
-                Some(identity) if state.resumed => Next::Resume(identity.clone()),
-                Some(_) => Next::DownByHand,
-                None if !app.ensure => Next::NotDeployed,
-                None => first_deploy(app, state, published, env),
+            let Some(identity) = last_good else {
+                return Ok(if app.ensure { first_deploy(app, state, published, env) } else { Next::NotDeployed });
+            };
+            let doubt = parted::doubt(context.host, app, deployer, state, observed, identity.into())?;
+            return Ok(match doubt {
+                doubt if !state.resumed => Next::DownByHand { doubt },
+                None => Next::Resume(identity.clone()),
+                Some(why) => {
+                    let reasons = vec![gate::Reason::Parted { why, ways_out: parted::ways_out(&app.name) }];
+                    Next::Gate(Decision::Hold { candidate: None, reasons, skipped: Vec::new() })
+                }
             });
         }
         Observed::Present(deployment) => &deployment.what,

@@ -119,8 +119,14 @@ impl Operation<'_> {
         let snapshot = self.store.get(&id)?.with_context(|| format!("snapshot {id} is not there any more"))?;
         self.say(&format!("restoring the data of {}", snapshot.tag.identity));
         fault::point("act.restore").map_err(anyhow::Error::from)?;
+        // Of a restore by hand, the configuration may be another one than when the snapshot was taken.
+        let unmanaged = self.patiently(|| self.deployer.unmanaged_volumes()).map_err(Setback::from)?;
         let mut volumes = Vec::new();
         for name in snapshot.volume_names() {
+            if unmanaged.iter().any(|left| left == name) {
+                self.say(&format!("the volume `{name}` is `unmanaged` now: its data stays as it is"));
+                continue;
+            }
             let volume = self.patiently(|| self.deployer.create_volume(name, self.lock)).map_err(Setback::from)?;
             volumes.push(volume);
         }
@@ -136,7 +142,12 @@ impl Operation<'_> {
             Self::exchange(&exchange, &volumes, &operation)?;
         }
         for volume in self.patiently(|| self.deployer.volumes()).map_err(Setback::from)? {
-            if !volumes.iter().any(|wanted| wanted.name == volume.name) {
+            if snapshot.tag.left_out.contains(&volume.name) {
+                self.say(&format!(
+                    "the volume `{}` was `unmanaged` when the snapshot was taken: its data stays as it is",
+                    volume.name
+                ));
+            } else if !volumes.iter().any(|wanted| wanted.name == volume.name) {
                 // Where its data cannot leave its folder, the volume stays, without data.
                 if self.store.set_aside(&volume, &operation, volumes.first())? {
                     self.patiently(|| self.deployer.remove_volume(&volume.name, self.lock)).map_err(Setback::from)?;

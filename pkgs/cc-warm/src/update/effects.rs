@@ -57,28 +57,40 @@ fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {
     let (dirs, name, now) = (&operation.host.dirs, &operation.app.name, operation.host.clock.now());
     let progress = operation.progress();
     let mut state = AppState::load(dirs, name)?;
+    // What is written down once the data is known to be of one version.
+    let named = || operation.deployer.named().unwrap_or_default();
+    let place = || operation.deployer.place().unwrap_or_default();
     match (progress.last, progress.begun.kind) {
-        (EventName::Committed, Kind::Update | Kind::FirstDeploy) => state.commit(progress.begun.to.clone(), now),
+        (EventName::Committed, Kind::Update | Kind::FirstDeploy) => {
+            state.commit(progress.begun.to.clone(), now);
+            (state.named, state.place) = (named(), place());
+        }
         (EventName::RolledBack, Kind::Restore | Kind::Restart) => {
             if progress.begun.kind == Kind::Restore && progress.restored {
                 state.step_down(&progress.begun.to, now, &progress.begun.operation, "restored by hand");
             }
             if let Some(identity) = progress.back_to() {
                 state.commit(identity.clone(), now);
+                (state.named, state.place) = (named(), place());
             }
         }
         (EventName::RolledBack, Kind::FirstDeploy) => {
             // Its volumes stay, and it is known what wrote them.
             state.first_tried = Some(progress.begun.to.version.clone());
+            state.named = named();
             state.stuck = None;
         }
         (EventName::RolledBack, _) => state.stuck = None,
         // Nothing may be started on that data because it once ran well.
         (EventName::Released, _) if progress.has_parted_from_last_good() => state.last_good = None,
+        (EventName::Released, _) => state.seen_other.clone_from(&progress.released),
         (EventName::Stuck, _) => {
-            if let Outcome::Stuck { reason, .. } = outcome {
+            // Done again, long after perhaps, it says nothing new.
+            let known = state.stuck.as_ref().is_some_and(|stuck| stuck.operation == progress.begun.operation);
+            if let (Outcome::Stuck { reason, .. }, false) = (outcome, known) {
                 let (operation, reason) = (progress.begun.operation.clone(), reason.clone());
                 state.stuck = Some(StuckNote { operation, since: now, reason });
+                state.named = named();
             }
         }
         _ => {}

@@ -6,6 +6,7 @@ use super::begin::Start;
 use super::context::Context;
 pub use super::forecast::Forecast;
 use super::outcome::Outcome;
+use super::parted;
 use super::recover;
 use super::saga::{EventName, Kind, LiveData, StuckOn};
 use super::turn::{self, Turn};
@@ -34,6 +35,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     }
     let deployer = deployer::open(context.host, app)?;
     let store = Store::new(&context.host.dirs, &app.name).full_every(app.full_every);
+    must_be_in_place(context, app, deployer.as_ref())?;
     let observed = deployer.observe()?;
     let (_, identity) = running(app, &observed)?;
     let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
@@ -135,6 +137,7 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapsh
     let was_stuck = stuck_or_settled(context, app, lock)?;
     let deployer = deployer::open(context.host, app)?;
     let store = Store::new(&context.host.dirs, &app.name);
+    must_be_in_place(context, app, deployer.as_ref())?;
     let observed = deployer.observe()?;
     let is_good = was_stuck.as_ref().is_none_or(|(_, on)| on.data.fits());
     if let Observed::Present(_) = observed {
@@ -200,6 +203,9 @@ pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Iden
     let deployer = deployer::open(context.host, app)?;
     let store = Store::new(&context.host.dirs, &app.name);
     let observed = deployer.observe()?;
+    let state = AppState::load(&context.host.dirs, &app.name)?;
+    parted::must_be_in_place(&app.name, deployer.as_ref(), &state)?;
+    parted::must_fit(context.host, app, deployer.as_ref(), &state, &observed, identity.into())?;
     let release = deployer.prepared(identity)?;
     Start {
         context,
@@ -223,6 +229,9 @@ pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Iden
 pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> {
     let was_stuck = stuck_or_settled(context, app, lock)?;
     let deployer = deployer::open(context.host, app)?;
+    // Whoever deployed it at another place by hand says so with this.
+    let state = AppState { place: None, ..AppState::load(&context.host.dirs, &app.name)? };
+    parted::must_be_in_place(&app.name, deployer.as_ref(), &state)?;
     let observed = deployer.observe()?;
     let (deployment, identity) = running(app, &observed)?;
     if deployment.state == Convergence::Down {
@@ -234,7 +243,7 @@ pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome
     must_be_healthy(context, app, deployer.as_ref())?;
     // It must be possible to come back to it.
     deployer.prepared(&identity)?;
-    note_adopted(context, app, &identity)?;
+    note_adopted(context, app, deployer.as_ref(), &identity)?;
     if was_stuck.is_some() {
         effects::end_stuck(context, &app.name)?;
     }
@@ -242,13 +251,14 @@ pub fn adopt(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome
 }
 
 /// Writes down that `identity` was found running and healthy.
-pub fn note_adopted(context: &Context<'_>, app: &App, identity: &Identity) -> Result<()> {
+pub fn note_adopted(context: &Context<'_>, app: &App, deployer: &dyn Deployer, identity: &Identity) -> Result<()> {
     let (dirs, now) = (&context.host.dirs, context.host.clock.now());
     let mut state = AppState::load(dirs, &app.name)?;
     let operation = random::id()?;
     let before = state.last_good.as_ref().map(|good| good.identity.clone());
     state.step_down(identity, now, &operation, "downgraded by hand");
     state.commit(identity.clone(), now);
+    (state.named, state.place) = (deployer.named()?, deployer.place()?);
     state.last_run = Some(LastRun::new(now, "adopted"));
     state.save(dirs, &app.name)?;
     let mut entry = Entry::new(&operation, now, "adopt", "adopted");
@@ -257,6 +267,10 @@ pub fn note_adopted(context: &Context<'_>, app: &App, identity: &Identity) -> Re
     history::add(dirs, &app.name, &entry)?;
     // Whoever was let go of while stuck is stuck no longer.
     context.resolve(&app.name, &[AlertKind::Stuck])
+}
+
+fn must_be_in_place(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<()> {
+    parted::must_be_in_place(&app.name, deployer, &AppState::load(&context.host.dirs, &app.name)?)
 }
 
 /// Settles a journal, but leaves a stuck one: why and on what it is stuck, if it is.

@@ -19,6 +19,7 @@ pub mod manual;
 pub mod notice;
 pub mod operation;
 pub mod outcome;
+pub mod parted;
 pub mod recover;
 pub mod recovery;
 pub mod run;

@@ -7,6 +7,7 @@ use super::assess::Assessment;
 use super::ballast;
 use super::context::Context;
 use super::journal;
+use super::parted;
 use super::saga::{EventName, Progress};
 use crate::alert::{Alert, Kind};
 use crate::config::App;
@@ -97,10 +98,15 @@ pub fn unhealthy(context: &Context<'_>, app: &App, reason: &Untrusted) -> Result
 }
 
 /// Somebody undeployed it.
-pub fn down_by_hand(context: &Context<'_>, app: &App) -> Result<()> {
+pub fn down_by_hand(context: &Context<'_>, app: &App, doubt: Option<&str>) -> Result<()> {
     let name = &app.name;
     let title = format!("{name} was undeployed by somebody; it is left alone");
-    context.raise(name, Alert::new(Kind::DownByHand, "down", title).hint(format!("cc-warm resume {name}")))
+    let alert = Alert::new(Kind::DownByHand, "down", title);
+    let alert = match doubt {
+        None => alert.hint(format!("cc-warm resume {name}")),
+        Some(why) => parted::ways_out(name).into_iter().fold(alert.fact("not started again", why), Alert::hint),
+    };
+    context.raise(name, alert)
 }
 
 /// Its recipe could not be fetched for some runs.

@@ -13,6 +13,7 @@ use super::leftovers;
 use super::manual::{self, Now};
 use super::notice::{self, Waits};
 use super::outcome::Outcome;
+use super::parted;
 use super::recover;
 use super::saga::{EventName, Kind};
 use super::staging;
@@ -85,12 +86,19 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
     let deployer = deployer::open(context.host, app)?;
     let assessment = assess(context, app, deployer.as_ref(), &state).map_err(deployer::classified)?;
     notice::answers(context, app)?;
+    if assessment.is_in_place() {
+        let before = state.clone();
+        parted::note_observed(&mut state, &assessment.observed, deployer.place()?);
+        if state != before {
+            state.save(&context.host.dirs, &app.name)?;
+        }
+    }
     let run = Run { context, app, deployer: deployer.as_ref(), lock, assessment: &assessment, at_any_time };
     match assessment.next.clone() {
         Next::FirstDeploy(candidate) => run.first_deploy(&mut state, &candidate),
         Next::NotDeployed => Ok(Outcome::NotDeployed),
         Next::Adopt(identity) => run.adopt(identity, &mut state),
-        Next::DownByHand => run.down_by_hand(&mut state),
+        Next::DownByHand { doubt } => run.down_by_hand(&mut state, doubt.as_deref()),
         Next::Resume(identity) | Next::Down(identity) => manual::restart(context, app, lock, &identity),
         Next::Gate(Decision::UpToDate { skipped }) => run.up_to_date(&mut state, &skipped),
         Next::Gate(Decision::Hold { candidate, reasons, .. }) => run.hold(&mut state, Waits::of(candidate, &reasons)),
@@ -214,12 +222,12 @@ impl Run<'_> {
         Ok(Outcome::UpToDate { version: identity.version, notes })
     }
 
-    fn down_by_hand(&self, state: &mut AppState) -> Result<Outcome> {
+    fn down_by_hand(&self, state: &mut AppState, doubt: Option<&str>) -> Result<Outcome> {
         if state.down_by_hand.is_none() {
             state.down_by_hand = Some(self.context.host.clock.now());
             self.save(state)?;
         }
-        notice::down_by_hand(self.context, self.app)?;
+        notice::down_by_hand(self.context, self.app, doubt)?;
         Ok(Outcome::DownByHand)
     }
 
@@ -230,7 +238,7 @@ impl Run<'_> {
         // It must be possible to come back to it.
         self.deployer.prepared(&identity)?;
         let above = state.held.as_ref().is_some_and(|held| held.version <= identity.version);
-        manual::note_adopted(self.context, self.app, &identity)?;
+        manual::note_adopted(self.context, self.app, self.deployer, &identity)?;
         if above {
             self.context.resolve(&self.app.name, &[AlertKind::Held])?;
         }
@@ -273,11 +281,13 @@ impl Run<'_> {
     }
 
     fn first_deploy(&self, state: &mut AppState, candidate: &Candidate) -> Result<Outcome> {
+        let observed = &self.assessment.observed;
         // What an earlier attempt of ours wrote, this version or a newer one can read.
-        let ours = state.first_tried.as_ref().is_some_and(|tried| *tried <= candidate.version);
-        if matches!(self.assessment.observed, Observed::Absent { has_data: true }) && !ours {
+        let ours = state.first_tried.as_ref().is_some_and(|tried| *tried <= candidate.version)
+            && parted::is_as_first_tried(self.context.host, self.app, self.deployer, state, observed)?;
+        if matches!(observed, Observed::Absent { has_data: true }) && !ours {
             let name = &self.app.name;
-            let reason = match &state.first_tried {
+            let reason = match state.first_tried.as_ref().filter(|tried| **tried > candidate.version) {
                 Some(tried) => format!(
                     "nothing is deployed, and {}, which may be tried, is older than {tried}, whose first deployment failed and which wrote its volumes: to try that once more, run `cc-warm retry {name}`",
                     candidate.version

@@ -6,6 +6,7 @@ use std::path::Path;
 use cc_warm::demo::maker::Behaviour;
 use cc_warm::demo::sandbox::APP;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::crash::app_log;
 use crate::fixture::{Fixture, NOTES};
@@ -115,6 +116,87 @@ fn after_a_release_nothing_is_started_on_data_of_another_version() {
     let said = fixture.run(&["update"]).expect(10);
     assert!(said.contains("not known which version wrote them"), "{said}");
     assert!(!app_log(&fixture).contains("refuse"), "old code met new data: {}", app_log(&fixture));
+}
+
+#[test]
+fn what_was_undeployed_is_not_started_again_without_the_data_that_it_had() {
+    let fixture = Fixture::running();
+    fixture.run(&["snapshot", APP]).expect(0);
+    fixture.run(&["undeploy", APP]).expect(0);
+    let volumes = fixture.sandbox.state_dir().join("process/volumes");
+    std::fs::rename(&volumes, volumes.with_extension("away")).unwrap();
+    let said = fixture.run(&["resume", APP]).expect(24);
+    assert!(said.contains("not there any more") && said.contains("hint: cc-warm restore notes"), "{said}");
+    assert!(fixture.run(&["update"]).expect(0).contains("left alone: somebody undeployed it"));
+    fixture.run(&["restore", APP, "--yes"]).expect(0);
+    assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
+}
+
+#[test]
+fn an_app_whose_domain_was_changed_is_not_taken_for_an_empty_one() {
+    let fixture = Fixture::running();
+    fixture.run(&["snapshot", APP]).expect(0);
+    let serve_at = |domain: &str| {
+        let change = |config: &mut Value| config["apps"][APP]["domain"] = domain.into();
+        fixture.sandbox.configure(change).unwrap();
+    };
+    serve_at("moved.example.org");
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let volumes = "deployed on volumes called `notes_example_org_…`, and the configuration says volumes called `moved_example_org_…`";
+    let said = fixture.run(&["update"]).expect(10);
+    assert!(said.contains(volumes), "{said}");
+    let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap();
+    assert!(alerts.contains(volumes), "{alerts}");
+    assert!(fixture.status()["notes"].to_string().contains(volumes), "{}", fixture.status());
+    for words in [&["snapshot", APP][..], &["restore", APP, "--yes"], &["adopt", APP]] {
+        let said = fixture.run(words).expect(24);
+        assert!(said.contains(volumes) && said.contains("hint: set the configuration back"), "{words:?}: {said}");
+    }
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    fixture.run(&["undeploy", APP]).expect(0);
+    let said = fixture.run(&["resume", APP]).expect(24);
+    assert!(said.contains("on the volume `notes_example_org_"), "{said}");
+    fixture.run(&["update"]).expect(10);
+    // Moved by hand, it is started again where it is said to be.
+    let folder = fixture.sandbox.state_dir().join("process/volumes");
+    for volume in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+        let name = volume.file_name().into_string().unwrap();
+        let name = name.replace("notes_example_org_", "moved_example_org_");
+        std::fs::rename(volume.path(), folder.join(name)).unwrap();
+    }
+    fixture.run(&["resume", APP]).expect(0);
+    let said = fixture.run(&["update"]).expect(0);
+    assert!(said.contains("started again: 1.0.0+1"), "{said}");
+    assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
+}
+
+/// With or without the app's volume in the operator's own hands.
+fn take_over_volume(fixture: &Fixture, names: &[&str]) {
+    let unmanaged = |config: &mut Value| config["apps"][APP]["update"]["unmanaged"] = names.into();
+    fixture.sandbox.configure(unmanaged).unwrap();
+}
+
+#[test]
+fn a_volume_that_was_unmanaged_when_the_snapshot_was_taken_stays_in_a_restore() {
+    let fixture = Fixture::running();
+    take_over_volume(&fixture, &["data"]);
+    fixture.run(&["snapshot", APP]).expect(0);
+    fixture.sandbox.write_note("after the snapshot").unwrap();
+    take_over_volume(&fixture, &[]);
+    let said = fixture.run(&["restore", APP, "--yes"]).expect(0);
+    assert!(said.contains("was `unmanaged` when the snapshot was taken: its data stays as it is"), "{said}");
+    runs_on_newest_data(&fixture, "1.0.0+1");
+}
+
+#[test]
+fn a_volume_of_the_snapshot_that_is_unmanaged_now_stays_in_a_restore() {
+    let fixture = Fixture::running();
+    fixture.run(&["snapshot", APP]).expect(0);
+    fixture.sandbox.write_note("after the snapshot").unwrap();
+    take_over_volume(&fixture, &["notes_example_org_data"]);
+    let said = fixture.run(&["restore", APP, "--yes"]).expect(0);
+    assert!(said.contains("is `unmanaged` now: its data stays as it is"), "{said}");
+    runs_on_newest_data(&fixture, "1.0.0+1");
 }
 
 #[test]

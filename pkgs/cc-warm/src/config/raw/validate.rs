@@ -18,13 +18,6 @@ impl Raw {
         ensure!(self.state_dir.is_absolute(), "`stateDir` must be an absolute path");
         ensure!(self.servers_dir.is_absolute(), "`serversDir` must be an absolute path");
         ensure!(self.max_tests > 0, "`maxTests` must be at least 1");
-        if let Some(budget) = self.disk.budget {
-            ensure!(
-                budget > self.disk.reserve,
-                "`disk.budget` ({budget} bytes) must be larger than `disk.reserve` ({} bytes)",
-                self.disk.reserve
-            );
-        }
         if let Some(file) = &self.registry.auth_file {
             file.check("registry.authFile")?;
         }
@@ -39,6 +32,7 @@ impl Raw {
                 .with_context(|| format!("app `{name}`"))?;
             apps.insert(name, app);
         }
+        check::stacks(&apps)?;
         check::after(&apps)?;
         for app in apps.values() {
             ensure!(
@@ -66,7 +60,6 @@ impl Raw {
             alerts: self.alerts,
             reminder: self.reminder,
             reserve: self.disk.reserve,
-            budget: self.disk.budget,
             registry_auth: self.registry.auth_file,
             tests: Tests { zone: self.zone, tls: self.tls.mode, at_once: self.max_tests },
             fetch_failures: self.fetch_failures.max(1),
@@ -210,6 +203,32 @@ impl RawUpdate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_apps_have_two_stacks() {
+        let said = |a: &str, b: &str| {
+            let app = |domain: &str, deployer: &str| {
+                format!(r#"{{"recipe": "/r/login", "domain": "{domain}", "stateful": false, "deployer": {deployer}}}"#)
+            };
+            let [a, b] = [app("a.example.org", a), app("b.example.org", b)];
+            let text = format!(r#"{{"format": 1, "apps": {{"one": {a}, "two": {b}}}}}"#);
+            let validated = super::super::parse(&text).unwrap().validate();
+            validated.err().map(|error| format!("{error:#}")).unwrap_or_default()
+        };
+        let (plain, other) = (r#"{"abra": {}}"#, r#"{"abra": {"stack": "other"}}"#);
+        assert_eq!(said(plain, plain), "");
+        assert_eq!(said(plain, other), "");
+        assert_eq!(said(plain, r#"{"process": {}}"#), "");
+        for (a, b, stack) in [
+            (other, other, "other"),
+            (plain, r#"{"abra": {"stack": "a_example_org"}}"#, "a_example_org"),
+            // One docker answers for both.
+            (other, r#"{"abra": {"server": "elsewhere", "stack": "other"}}"#, "other"),
+        ] {
+            let said = said(a, b);
+            assert!(said.contains("`one` and `two`") && said.contains(&format!("`{stack}`")), "{said}");
+        }
+    }
 
     #[test]
     fn the_name_of_a_stack_is_no_variable() {

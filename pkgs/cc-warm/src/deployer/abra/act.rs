@@ -39,6 +39,7 @@ impl AbraDeployer<'_> {
             self.set_aside(&now)?;
             let mut record = record;
             record.under_way = Some(identity.clone());
+            record.stopping = false;
             self.folder.write_record(&record)?;
             self.write_env(&dotenv::with_version_of(&text, &self.app.recipe, &now))
         };

@@ -130,6 +130,9 @@ pub(super) struct Record {
     /// What is being deployed: there only if that was cut short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) under_way: Option<Identity>,
+    /// Whether `deployed` is being stopped, or a stop of it was cut short.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) stopping: bool,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -148,6 +151,13 @@ pub(super) struct Mark {
     pub(super) services: BTreeMap<String, ServiceMark>,
 }
 
+impl Mark {
+    fn generation(&self) -> String {
+        let mark = |(id, service): (&String, &ServiceMark)| (id.clone(), service.mark.clone());
+        swarm::generation(&self.services.iter().map(mark).collect())
+    }
+}
+
 /// One of its services.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ServiceMark {
@@ -160,7 +170,7 @@ pub(super) struct ServiceMark {
 
 impl Default for Record {
     fn default() -> Self {
-        Self { format: FORMAT, deployed: None, under_way: None, rest: Map::new() }
+        Self { format: FORMAT, deployed: None, under_way: None, stopping: false, rest: Map::new() }
     }
 }
 
@@ -184,12 +194,18 @@ impl Record {
         services.iter().map(|service| (service.id.clone(), mark(service))).collect()
     }
 
+    /// Which deployment `services` are. What a stop of ours has left so far is still the whole that it was.
+    pub(super) fn generation(&self, services: &[Service]) -> String {
+        match self.is_rest(services).filter(|_| self.stopping) {
+            Some(deployed) => deployed.generation(),
+            None => swarm::generation(&self.marks(services)),
+        }
+    }
+
     /// The deployment of ours that `services` still are.
     pub(super) fn is_still(&self, services: &[Service]) -> Option<&Mark> {
         let deployed = self.deployed.as_ref()?;
-        let marks: BTreeMap<String, String> =
-            deployed.services.iter().map(|(id, service)| (id.clone(), service.mark.clone())).collect();
-        (swarm::generation(&marks) == swarm::generation(&self.marks(services))).then_some(deployed)
+        (deployed.generation() == swarm::generation(&self.marks(services))).then_some(deployed)
     }
 
     /// The deployment of ours of which `services` are what a stop has left so far.

@@ -12,9 +12,6 @@ use crate::identity::{CommitId, Identity};
 use crate::recipe::version::Version;
 use crate::sys::untrusted::Untrusted;
 
-/// The fewest digits of a commit that are believed.
-const FEWEST_DIGITS: usize = 7;
-
 impl AbraDeployer<'_> {
     pub(super) fn look(&self) -> Result<Observed, DeployError> {
         self.ready()?;
@@ -27,7 +24,7 @@ impl AbraDeployer<'_> {
         let since = ours.map(|mark| mark.at);
         Ok(Observed::Present(Deployment {
             what: self.identify(&stack.services, &record)?,
-            generation: swarm::generation(&record.marks(&stack.services)),
+            generation: record.generation(&stack.services),
             state: swarm::convergence(&stack.services, &stack.tasks, since, self.clock.now()),
         }))
     }
@@ -97,11 +94,7 @@ fn is_part_of(services: &[Service], stack: &str, wanted: &BTreeMap<&str, &str>) 
 /// Whether the labels are those of a deployment of `identity`.
 pub(super) fn says(labels: &Labels, identity: &Identity) -> bool {
     labels.version == identity.version.to_string()
-        && labels.chaos.as_deref().is_none_or(|chaos| is_commit(chaos, &identity.commit))
-}
-
-fn is_commit(chaos: &str, commit: &CommitId) -> bool {
-    chaos.len() >= FEWEST_DIGITS && commit.as_str().starts_with(chaos)
+        && labels.chaos.as_deref().is_none_or(|chaos| identity.commit.is_shortened_to(chaos))
 }
 
 fn unknown(label: &str, why: String) -> Known {
@@ -129,12 +122,12 @@ fn from_labels(
     let Some(commit) = commit_of(&version) else {
         return no("the recipe publishes no such version".to_owned());
     };
-    if let Some(chaos) = labels.chaos.as_deref().filter(|chaos| !is_commit(chaos, &commit)) {
+    if let Some(chaos) = labels.chaos.as_deref().filter(|chaos| !commit.is_shortened_to(chaos)) {
         let chaos = Untrusted::new(chaos).terminal();
         return no(format!("it was deployed from commit {chaos}, and its tag is commit {}", commit.short()));
     }
     // The swarm that rolls a deployment back by itself puts the label back, and not the `.env`.
-    let named = env_version.filter(|named| *named != labels.version && !is_commit(named, &commit));
+    let named = env_version.filter(|named| *named != labels.version && !commit.is_shortened_to(named));
     if let Some(named) = named {
         let named = Untrusted::new(named).terminal();
         return no(format!("its label says {}, and its `.env` says {named}", labels.version));
@@ -219,6 +212,16 @@ mod tests {
         let mut record = Record::default();
         assert!(record.is_rest(std::slice::from_ref(&db)).is_none());
         record.deployed = Some(deployed);
+        let generation = |record: &Record, services: &[&Service]| {
+            record.generation(&services.iter().map(|&service| service.clone()).collect::<Vec<_>>())
+        };
+        let whole = generation(&record, &[&db, &app]);
+        assert_ne!(generation(&record, &[&db]), whole, "without a stop of ours, somebody removed a service");
+        let mut stopping = record.clone();
+        stopping.stopping = true;
+        assert_eq!(generation(&stopping, &[&db]), whole);
+        let other = Service { id: "3".to_owned(), ..app.clone() };
+        assert_ne!(generation(&stopping, &[&db, &other]), whole);
         assert!(record.is_rest(std::slice::from_ref(&db)).is_some());
         let made_anew = Service { id: "3".to_owned(), ..db.clone() };
         let changed = Service { id: "1".to_owned(), ..service("login_db", None, "postgres:18") };

@@ -1,6 +1,8 @@
 //! All of a deployment that can fail while the app still runs.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
@@ -29,6 +31,8 @@ impl AbraDeployer<'_> {
             }
             self.make_env(lock)?;
         }
+        // A deployment writes it, and by then the app is down, or the new version runs.
+        must_be_writable(&self.env_path()).map_err(DeployError::Failed)?;
         let keep = || -> Result<Release> {
             let text = self.laid()?.context("the `.env` is gone again")?;
             let env = dotenv::effective(&text);
@@ -193,6 +197,22 @@ impl AbraDeployer<'_> {
     }
 }
 
+/// Fails if `env`, or the file that it leads to, could not be replaced.
+fn must_be_writable(env: &Path) -> Result<()> {
+    let path = fs::canonicalize(env).with_context(|| format!("cannot find `{}`", env.display()))?;
+    let folder = path.parent().context("an `.env` has a folder")?;
+    let trial = tempfile::Builder::new().prefix(".cc-warm-").tempfile_in(folder);
+    trial.map(drop).with_context(|| {
+        let leads = if path == env { String::new() } else { format!(", to which `{}` leads,", env.display()) };
+        format!(
+            "`{}`{leads} cannot be written: if that is for cc-warm's units only, add `{}` to their `ReadWritePaths`, or \
+             let `services.ccWarm.serversDir` name the folder of servers that it is in",
+            path.display(),
+            folder.display()
+        )
+    })
+}
+
 /// The stack that the variables `own`, laid over the `.env`, name, if that is not `stack`.
 fn other_stack<'a>(own: &'a BTreeMap<String, String>, stack: &str) -> Option<&'a str> {
     own.get("STACK_NAME").map(String::as_str).filter(|named| *named != stack)
@@ -201,6 +221,20 @@ fn other_stack<'a>(own: &'a BTreeMap<String, String>, stack: &str) -> Option<&'a
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_env_behind_a_link_is_as_writable_as_what_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let [real, link, read_only] = ["real.env", "link.env", "read-only.env"].map(|name| dir.path().join(name));
+        fs::write(&real, "TYPE=notes\n").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        std::os::unix::fs::symlink("/proc/version", &read_only).unwrap();
+        must_be_writable(&real).unwrap();
+        must_be_writable(&link).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+        let said = format!("{:#}", must_be_writable(&read_only).unwrap_err());
+        assert!(said.contains("`/proc/version`, to which `") && said.contains("add `/proc` to"), "{said}");
+    }
 
     #[test]
     fn a_variable_does_not_move_an_app_to_another_stack() {

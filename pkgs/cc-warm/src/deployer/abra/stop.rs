@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 
 use super::AbraDeployer;
-use crate::deployer::{DeployError, Stopped};
+use super::folder::{Mark, ServiceMark};
+use crate::deployer::{DeployError, Known, Stopped};
 use crate::lock::AppLock;
 use crate::sys::clock::Deadline;
 use crate::sys::command::Program;
-use crate::sys::procfs;
+use crate::sys::{fault, procfs};
 
 /// How often it is asked what is left.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -28,12 +29,14 @@ impl AbraDeployer<'_> {
         let forget = || {
             let mut record = self.folder.read_record()?;
             let known = record.under_way.take().is_some();
-            if known { self.folder.write_record(&record) } else { Ok(()) }
+            if std::mem::take(&mut record.stopping) || known { self.folder.write_record(&record) } else { Ok(()) }
         };
         if self.left()?.is_empty() {
             forget().map_err(DeployError::NotReady)?;
             return Ok(Stopped::WasDown);
         }
+        self.note_stopping()?;
+        fault::point("abra.stop").map_err(DeployError::failed)?;
         let stack = self.stack_name()?;
         let containers = self.containers_now()?;
         let running: Vec<String> = containers.iter().filter(|c| c.state == "running").map(|c| c.id.clone()).collect();
@@ -53,6 +56,26 @@ impl AbraDeployer<'_> {
         // Without an answer for each, the worst is assumed.
         let all = codes.lines().filter(|line| !line.trim().is_empty()).count() >= running.len();
         Ok(if killed || !all { Stopped::Killed } else { Stopped::Clean })
+    }
+
+    /// Writes down what is taken down, whoever deployed it: of what a stop that is cut short leaves, nobody could tell.
+    fn note_stopping(&self) -> Result<(), DeployError> {
+        let services = self.services_now()?;
+        let mut record = self.folder.read_record().map_err(DeployError::Failed)?;
+        if record.is_still(&services).is_none() && record.is_rest(&services).is_none() {
+            let Known::Yes(identity) = self.identify(&services, &record)? else { return Ok(()) };
+            if record.under_way.is_none() {
+                let mark = |(id, mark)| (id, ServiceMark { mark, before: None });
+                let services = record.marks(&services).into_iter().map(mark).collect();
+                record.deployed = Some(Mark { identity, from: None, at: self.clock.now(), services });
+            }
+        }
+        record.stopping = true;
+        if let Err(error) = self.folder.write_record(&record) {
+            // On a full disk, too, an app must be stoppable.
+            tracing::warn!(app = %self.app.name, "what is stopped cannot be noted: {error:#}");
+        }
+        Ok(())
     }
 
     fn remove(&self, stack: &str, lock: &AppLock, deadline: Deadline) -> Result<(), DeployError> {

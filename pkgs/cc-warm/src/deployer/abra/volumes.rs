@@ -24,15 +24,22 @@ impl AbraDeployer<'_> {
     }
 
     pub(super) fn own_volumes(&self) -> Result<Vec<Volume>, DeployError> {
+        let (_, own) = self.volumes_by_hand()?;
+        own.iter().map(|volume| folder_of(volume).map_err(DeployError::Failed)).collect()
+    }
+
+    pub(super) fn volumes_left_out(&self) -> Result<Vec<String>, DeployError> {
+        let (left_out, _) = self.volumes_by_hand()?;
+        Ok(left_out.into_iter().map(|volume| volume.name).collect())
+    }
+
+    /// Those that are in their operator's hands, and those that are in ours.
+    fn volumes_by_hand(&self) -> Result<(Vec<VolumeInfo>, Vec<VolumeInfo>), DeployError> {
         let prefix = format!("{}_", self.stack_name()?);
-        let mut volumes = Vec::new();
-        for volume in self.volumes_now()? {
-            if self.is_unmanaged(&volume.name, volume.name.strip_prefix(&prefix).unwrap_or(&volume.name)) {
-                continue;
-            }
-            volumes.push(folder_of(&volume).map_err(DeployError::Failed)?);
-        }
-        Ok(volumes)
+        let is_left_out = |volume: &VolumeInfo| {
+            self.is_unmanaged(&volume.name, volume.name.strip_prefix(&prefix).unwrap_or(&volume.name))
+        };
+        Ok(self.volumes_now()?.into_iter().partition(is_left_out))
     }
 
     /// Why the data of `release` cannot be snapshotted here: each names the mount.
@@ -47,7 +54,9 @@ impl AbraDeployer<'_> {
         for mount in compose.mounts().into_iter().filter(|mount| !mount.read_only && mount.kind != "tmpfs") {
             let (source, place) = (&mount.source, &mount.place);
             let full = compose.volume_name(&stack, source);
-            if self.is_unmanaged(&full, source) || self.app.update.unmanaged.contains(place) {
+            // A volume that has a name is snapshotted by that, whatever its place is called.
+            let by_place = mount.kind != "volume" || source.is_empty();
+            if self.is_unmanaged(&full, source) || (by_place && self.app.update.unmanaged.contains(place)) {
                 continue;
             }
             match mount.kind.as_str() {

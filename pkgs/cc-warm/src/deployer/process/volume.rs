@@ -35,6 +35,12 @@ impl<'a> Volumes<'a> {
         format!("{}_{name}", self.app.domain.stack_name())
     }
 
+    /// Whether the operator has taken the volume, by this name or by the recipe's, out of our hands.
+    pub(super) fn is_unmanaged(&self, full_name: &str) -> bool {
+        let is_it = |name: &String| name == full_name || self.full_name(name) == full_name;
+        self.app.update.unmanaged.iter().any(is_it)
+    }
+
     /// Where the data of the volume `full_name` lies.
     pub(super) fn data(&self, full_name: &str) -> PathBuf {
         self.root.join(full_name).join(DATA)
@@ -61,19 +67,38 @@ impl<'a> Volumes<'a> {
         Ok(any)
     }
 
-    /// Calls `visit` with name and folder of each, until it says false. The prefix alone decides nothing: `a_b` of one
-    /// app may begin like `a` of another.
-    fn each(&self, mut visit: impl FnMut(String, PathBuf) -> bool) -> Result<()> {
+    /// One of the app that is called after another domain, where none is called after its own.
+    pub(super) fn elsewhere(&self) -> Result<Option<String>> {
+        let mut found = None;
+        if !self.exist()? {
+            self.each_of(
+                |name| !name.starts_with(&self.full_name("")),
+                |name, _| {
+                    found = Some(name);
+                    false
+                },
+            )?;
+        }
+        Ok(found)
+    }
+
+    /// Calls `visit` with name and folder of each, until it says false.
+    fn each(&self, visit: impl FnMut(String, PathBuf) -> bool) -> Result<()> {
+        let prefix = self.full_name("");
+        self.each_of(|name| name.starts_with(&prefix), visit)
+    }
+
+    /// Those with a name that is `wanted`. The name alone decides nothing: `a_b` of one app may begin like `a` of another.
+    fn each_of(&self, wanted: impl Fn(&str) -> bool, mut visit: impl FnMut(String, PathBuf) -> bool) -> Result<()> {
         let entries = match fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e).with_context(|| format!("cannot list `{}`", self.root.display())),
         };
-        let prefix = self.full_name("");
         for entry in entries {
             let Ok(name) = entry?.file_name().into_string() else { continue };
             let dir = self.root.join(&name);
-            if name.starts_with(&prefix) && is_folder(&dir.join(DATA)) && self.is_ours(&dir)? && !visit(name, dir) {
+            if wanted(&name) && is_folder(&dir.join(DATA)) && self.is_ours(&dir)? && !visit(name, dir) {
                 break;
             }
         }
