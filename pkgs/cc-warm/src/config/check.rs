@@ -60,7 +60,8 @@ pub(super) fn stacks(apps: &BTreeMap<AppName, App>) -> Result<()> {
         let stack = stack.clone().unwrap_or_else(|| app.domain.stack_name());
         if let Some(other) = known.insert(stack.clone(), &app.name) {
             bail!(
-                "the apps `{other}` and `{}` have one stack, `{stack}`, so each would stop and restore the other: give                  each its own (`deployer.abra.stack`, or what its domain gives)",
+                "the apps `{other}` and `{}` have one stack, `{stack}`, so each would stop and restore the other: give \
+                 each its own (`deployer.abra.stack`, or what its domain gives)",
                 app.name
             );
         }

@@ -1,11 +1,12 @@
 //! The one place that runs external programs: with a deadline, in a process group of their own, with closed stdin, an
 //! environment built from empty, and capped output.
 
+mod pipes;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use self::pipes::{Drain, Feed};
 use super::clock::Deadline;
 use super::signals::Interrupt;
 use super::untrusted::Untrusted;
@@ -349,72 +351,6 @@ fn end_group(child: &mut Child) -> io::Result<()> {
     // ESRCH: the group is gone already.
     let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
     child.wait().map(drop)
-}
-
-struct Drain {
-    file: Option<File>,
-    bytes: Vec<u8>,
-    cap: usize,
-}
-
-impl Drain {
-    fn new(fd: Option<OwnedFd>, cap: usize) -> io::Result<Self> {
-        Ok(Self { file: nonblocking(fd)?, bytes: Vec::new(), cap })
-    }
-
-    fn read(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 16 * 1024];
-        while let Some(file) = &mut self.file {
-            match file.read(&mut buffer) {
-                Ok(0) => self.file = None,
-                Ok(n) => {
-                    let room = self.cap.saturating_sub(self.bytes.len());
-                    self.bytes.extend_from_slice(&buffer[..n.min(room)]);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Feed {
-    file: Option<File>,
-    bytes: Vec<u8>,
-    written: usize,
-}
-
-impl Feed {
-    fn new(fd: Option<OwnedFd>, bytes: Vec<u8>) -> io::Result<Self> {
-        Ok(Self { file: nonblocking(fd)?, bytes, written: 0 })
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        while let Some(file) = &mut self.file {
-            if self.written == self.bytes.len() {
-                self.file = None;
-                break;
-            }
-            match file.write(&self.bytes[self.written..]) {
-                Ok(n) => self.written += n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // It does not want to hear the rest.
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => self.file = None,
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    }
-}
-
-fn nonblocking(fd: Option<OwnedFd>) -> io::Result<Option<File>> {
-    let Some(fd) = fd else { return Ok(None) };
-    let flags = rustix::fs::fcntl_getfl(&fd)?;
-    rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK)?;
-    Ok(Some(File::from(fd)))
 }
 
 impl fmt::Display for Output {

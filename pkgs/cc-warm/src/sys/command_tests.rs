@@ -1,4 +1,5 @@
 use super::*;
+use std::fs::File;
 
 fn sh(script: &str) -> Program {
     Program::new("sh").args(["-c", script])

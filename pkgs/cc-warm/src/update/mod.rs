@@ -3,6 +3,7 @@
 pub mod assess;
 pub mod back;
 mod ballast;
+pub mod before;
 pub mod begin;
 pub mod context;
 pub mod cramped;

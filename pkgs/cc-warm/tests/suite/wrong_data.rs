@@ -200,6 +200,21 @@ fn a_volume_of_the_snapshot_that_is_unmanaged_now_stays_in_a_restore() {
 }
 
 #[test]
+fn what_an_update_has_in_its_snapshot_goes_back_though_it_is_unmanaged_by_then() {
+    for point in ["journal.rolling-back.after", "snapshot.exchange.exchanged", "journal.restored.after"] {
+        let fixture = Fixture::running();
+        fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+        fixture.run_with_fault(&format!("{point}=kill"), &["update"]);
+        take_over_volume(&fixture, &["data"]);
+        fixture.run(&["recover"]).expect(0);
+        assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"), "{point}: {}", app_log(&fixture));
+        assert_eq!(fixture.sandbox.notes().unwrap(), NOTES, "{point}");
+        assert!(!app_log(&fixture).contains("refuse"), "{point}: old code met new data: {}", app_log(&fixture));
+        assert_eq!(fixture.journal(), "", "{point}");
+    }
+}
+
+#[test]
 fn what_an_operator_restored_is_not_updated_again_by_itself() {
     let fixture = updated();
     fixture.run(&["restore", APP, "--yes"]).expect(0);
