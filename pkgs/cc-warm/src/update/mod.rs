@@ -3,6 +3,7 @@
 pub mod assess;
 pub mod back;
 mod ballast;
+mod before;
 pub mod begin;
 pub mod context;
 pub mod cramped;

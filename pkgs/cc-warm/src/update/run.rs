@@ -1,31 +1,29 @@
 //! `update`: one app, from the lock to the outcome.
 
-use std::time::Duration;
-
 use anyhow::{Result, anyhow};
 
 use super::assess::{self, Assessment, Next, assess};
+use super::before;
 use super::begin::Start;
 use super::context::Context;
 use super::failed;
-use super::journal;
 use super::leftovers;
 use super::manual::{self, Now};
 use super::notice::{self, Waits};
 use super::outcome::Outcome;
 use super::parted;
 use super::recover;
-use super::saga::{EventName, Kind};
+use super::saga::Kind;
 use super::staging;
 use super::turn::{self, Turn};
 use crate::alert::Kind as AlertKind;
 use crate::config::{App, window};
-use crate::deployer::{self, Convergence, Deployer, Observed, Release};
+use crate::deployer::{self, Deployer, Observed, Release};
 use crate::error::{self, Because, Exit, Problem};
 use crate::gate::{Candidate, Decision, Skipped};
 use crate::health::{self, Continuity};
 use crate::identity::Identity;
-use crate::lock::{self, AppLock};
+use crate::lock::AppLock;
 use crate::snapshot::{Preflight, Staged, Store, Unsuitable};
 use crate::state::{AppState, Held, LastRun, Waiting};
 use crate::sys::untrusted::Untrusted;
@@ -75,7 +73,7 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
     if let Some(paused) = state.paused.as_ref().filter(|_| state.is_paused(now)) {
         return Ok(Outcome::Paused { reason: paused.reason.clone() });
     }
-    if let Some(reason) = infrastructure(context, app)? {
+    if let Some(reason) = before::infrastructure(context, app)? {
         notice::predecessor(context, app, &reason)?;
         return Ok(Outcome::NotReady { reason: Untrusted::new(reason) });
     }
@@ -113,44 +111,6 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
             }
         }
     }
-}
-
-/// The longest that an update of an app that comes before is waited for, beyond its own deadlines.
-const MOVING_DATA: Duration = Duration::from_hours(2);
-
-/// Why an app that this one comes after is not as it should be. One that is being worked on is waited for: units of a
-/// switch start in any order.
-fn infrastructure(context: &Context<'_>, app: &App) -> Result<Option<String>> {
-    for before in &app.after {
-        let deadline = context.config.apps.get(before).map_or(Duration::ZERO, |app| app.health.deadline.duration());
-        let say =
-            &mut |holder: &str| context.narrator.say(&format!("waiting for `{before}`, which comes first: {holder}"));
-        let limit = deadline.saturating_mul(2).saturating_add(MOVING_DATA);
-        if !lock::wait_until_free(&context.host.dirs, before, limit, &context.host.interrupt, say)? {
-            return Ok(Some(format!("`{before}`, which comes before it, is still being worked on")));
-        }
-        let state = AppState::load(&context.host.dirs, before)?;
-        let under_way = journal::peek(&context.host.dirs, before).map_err(|error| error.into_problem(before))?;
-        let is_left = under_way.is_some_and(|progress| progress.last != EventName::Begun);
-        let last = state.last_run.as_ref().map(|run| run.outcome.as_str());
-        if is_left || state.stuck.is_some() || matches!(last, Some("rolled-back" | "stuck" | "stuck-already")) {
-            return Ok(Some(format!(
-                "infrastructure not healthy: `{before}`, which comes before it, is not as it should be"
-            )));
-        }
-        if let Some(before) = context.config.apps.get(before) {
-            let deployer = deployer::open(context.host, before)?;
-            if let Observed::Present(deployment) = deployer.observe()?
-                && matches!(deployment.state, Convergence::Died(_) | Convergence::Down)
-            {
-                return Ok(Some(format!(
-                    "infrastructure not healthy: `{}`, which comes before it, does not run",
-                    before.name
-                )));
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// Asks the recipe's remote. A failure touches nothing; after some in a row the operator is told.
