@@ -48,7 +48,7 @@ let
       description = ''
         Runs a command with the alert as JSON on its standard input. In cc-warm's units it runs as they do: nothing is
         setuid or setgid there (postfix's `sendmail` is), and most of the file system is read-only. `cc-warm alert test`
-        in a shell does not show that; `systemctl start cc-warm-alerts` after it does.
+        has the unit deliver, and says what became of it.
       '';
       type = types.submodule {
         options.argv = mkOption {
@@ -146,7 +146,8 @@ in
       '';
       description = ''
         The apps that are kept warm, by name. A name has 1 to 32 of `a-z`, `0-9` and `-`, the latter not at its ends.
-        An app that is no longer declared keeps running and keeps its data; `cc-warm forget` ends cc-warm's interest.
+        An app that is no longer declared keeps running and keeps its data; `cc-warm forget` ends cc-warm's interest. One of
+        the process deployer runs until the next boot: only what is declared is started then.
       '';
     };
 

@@ -18,7 +18,6 @@ measured again alone.
 """
 
 import argparse
-import ctypes
 import json
 import os
 import pathlib
@@ -208,7 +207,7 @@ class Bench:
 
     def changed(self, files):
         """What an update with staging, a second snapshot and a restore take, 1% of the files having changed."""
-        runs = {what: [] for what in ("downtime", "first", "second", "restore", "restore changed", "sync")}
+        runs = {what: [] for what in ("downtime", "first", "second", "restore", "restore changed")}
         self.rest()
         for turn in range(self.rounds):
             self.clean()
@@ -219,7 +218,6 @@ class Bench:
             down = self.take("final", "--predecessor", f"{self.out}/staged", f"{self.out}/staged.catalog")
             runs["downtime"].append(down["total"])
             self.must_be_taken_over(down, files, "staging copy")
-            runs["sync"].append(self.smallest_sync())
         for turn in range(self.rounds):
             self.clean()
             runs["first"].append(self.take("first")["total"])
@@ -241,18 +239,6 @@ class Bench:
             runs["restore changed"].append(back["total"])
             self.must_be_taken_over(back, files, "live data")
         return runs
-
-    def smallest_sync(self):
-        """A sync after one file of a byte: what no snapshot that is durable can do without."""
-        put(f"{self.out}/byte", b"1")
-        fd = os.open(self.out, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            begin = time.monotonic()
-            if ctypes.CDLL(None, use_errno=True).syncfs(fd):
-                raise OSError(ctypes.get_errno(), "syncfs")
-            return time.monotonic() - begin
-        finally:
-            os.close(fd)
 
     def must_be_taken_over(self, done, files, whence):
         if done["taken_over"] < 0.9 * files:

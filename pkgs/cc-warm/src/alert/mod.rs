@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::deliver::{Delivery, Options};
 pub use self::kind::{Kind, Nature, Severity};
-pub use self::outbox::{Outbox, Raised, Shown};
+pub use self::outbox::{Hearing, Outbox, Raised, Shown};
 use crate::config::names::AppName;
 use crate::sys::untrusted::Untrusted;
 

@@ -10,7 +10,7 @@
 //! A file that does not parse stays as it is and is reported; all others go on, and an alert that would have its name
 //! gets another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
@@ -57,6 +57,28 @@ pub struct Shown {
     pub record: Record,
     /// Whether some sink has yet to take it, or there is no sink.
     pub pending: bool,
+}
+
+/// What became of an alert at one sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hearing {
+    /// It took it.
+    Heard,
+    /// It did not, and why.
+    Failed(String),
+    /// It was not asked yet.
+    NotTried,
+}
+
+impl Hearing {
+    fn of(record: Option<&Record>, sink: &str) -> Self {
+        let Some(state) = record.and_then(|record| record.sinks.get(sink)) else { return Self::NotTried };
+        match &state.error {
+            _ if state.last.is_some() => Self::Heard,
+            Some(error) => Self::Failed(error.clone()),
+            None => Self::NotTried,
+        }
+    }
 }
 
 /// What is in the outbox.
@@ -114,6 +136,20 @@ impl Outbox {
     /// are withdrawn. Gives the number of facts that ended.
     pub fn resolve(&self, app: Option<&AppName>, kinds: &[Kind], now: Timestamp) -> Result<usize> {
         self.end(&kinds.iter().map(|&kind| prefix(app, kind)).collect::<Vec<_>>(), |record| record.resolved(now))
+    }
+
+    /// What became of `alert` at each of `sinks`, so far.
+    pub fn told<'a>(
+        &self,
+        alert: &Alert,
+        sinks: impl IntoIterator<Item = &'a String>,
+    ) -> Result<BTreeMap<String, Hearing>> {
+        let id = format!("{}{}", prefix(alert.app.as_ref(), alert.kind), self.digest(alert));
+        let record = match self.load(&id, Slot::Pending)? {
+            None => self.load(&id, Slot::Told)?,
+            pending => pending,
+        };
+        Ok(sinks.into_iter().map(|sink| (sink.clone(), Hearing::of(record.as_ref(), sink))).collect())
     }
 
     /// Whether a fact of this kind stands for `app`.

@@ -1,14 +1,24 @@
 //! `cc-warm alert`
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::session::{Session, print_json};
 use crate::alert::routes::Routes;
-use crate::alert::{Alert, Kind, Options};
+use crate::alert::{Alert, Delivery, Hearing, Kind, Options};
 use crate::cli::Global;
 use crate::error::{Exit, Problem};
+use crate::sys::command::Program;
 use crate::sys::out::{say, show};
 use crate::sys::random;
+use crate::sys::untrusted::Untrusted;
+
+/// What delivers alerts on a host that the NixOS module has set up.
+const UNIT: &str = "cc-warm-alerts.service";
+/// Longer than the unit itself may take.
+const DELIVERY: Duration = Duration::from_mins(11);
 
 /// Delivers alerts, or sends a test.
 #[derive(Debug, clap::Subcommand)]
@@ -16,6 +26,8 @@ pub enum Command {
     /// Delivers what waits in the outbox. Runs every few minutes.
     Deliver,
     /// Sends a test alert to every sink.
+    ///
+    /// Where `cc-warm-alerts.service` is, that delivers it: a sink may work in a shell and not in the unit.
     Test,
     /// Tells that a systemd unit of cc-warm failed; the units' `OnFailure=` starts it.
     UnitFailed {
@@ -28,26 +40,14 @@ pub enum Command {
 pub fn run(global: &Global, command: &Command) -> Result<Exit> {
     let session = Session::open(global)?;
     if matches!(command, Command::Test) {
-        if session.config.alerts.is_empty() {
-            return Err(Problem::new("no alert is configured, so nobody would be told")
-                .exit(Exit::Usage)
-                .hint("set `services.ccWarm.alerts`")
-                .into());
-        }
-        let alert = Alert::new(Kind::Test, random::id()?, "a test: alerts of this host arrive here");
-        session.outbox.raise(alert, session.host.clock.now())?;
+        return test(&session);
     }
     if let Command::UnitFailed { unit } = command
         && let Some(alert) = unit_failed(unit, &|key| std::env::var(key).ok())?
     {
         session.outbox.raise(alert, session.host.clock.now())?;
     }
-    let options = Options {
-        interrupt: session.host.interrupt.clone(),
-        routes: Routes::of(&session.config),
-        ..Options::default()
-    };
-    let delivery = session.outbox.deliver(&session.config.alerts, session.host.clock.now(), &options)?;
+    let delivery = deliver(&session)?;
     if session.json {
         print_json(&serde_json::json!({
             "format": 1, "sent": delivery.sent, "left": delivery.left, "failures": delivery.failures, "busy": delivery.busy,
@@ -57,13 +57,107 @@ pub fn run(global: &Global, command: &Command) -> Result<Exit> {
     } else {
         show!("{} message(s) sent, {} alert(s) left", delivery.sent, delivery.left);
     }
-    for problem in &delivery.unreadable {
-        say!("warning: {problem}");
-    }
     for (sink, why) in &delivery.failures {
         say!("warning: `{sink}` does not take them: {why}");
     }
     Ok(if delivery.failures.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn deliver(session: &Session) -> Result<Delivery> {
+    let options = Options {
+        interrupt: session.host.interrupt.clone(),
+        routes: Routes::of(&session.config),
+        ..Options::default()
+    };
+    let delivery = session.outbox.deliver(&session.config.alerts, session.host.clock.now(), &options)?;
+    for problem in &delivery.unreadable {
+        say!("warning: {problem}");
+    }
+    Ok(delivery)
+}
+
+/// Raises a test alert, has it delivered by whoever delivers alerts here, and says what became of it at each sink.
+fn test(session: &Session) -> Result<Exit> {
+    let sinks = &session.config.alerts;
+    if sinks.is_empty() {
+        return Err(Problem::new("no alert is configured, so nobody would be told")
+            .exit(Exit::Usage)
+            .hint("set `services.ccWarm.alerts`")
+            .into());
+    }
+    let alert = Alert::new(Kind::Test, random::id()?, "a test: alerts of this host arrive here");
+    session.outbox.raise(alert.clone(), session.host.clock.now())?;
+    let is_tried = || -> Result<bool> {
+        Ok(session.outbox.told(&alert, sinks.keys())?.values().any(|hearing| *hearing != Hearing::NotTried))
+    };
+    let mut busy = false;
+    let by_unit = has_unit() && started(session, &is_tried)?;
+    if !by_unit {
+        if !session.json {
+            show!("delivered by this process: no {UNIT} serves this state folder");
+        }
+        busy = deliver(session)?.busy;
+    }
+    let told = session.outbox.told(&alert, sinks.keys())?;
+    let heard = told.values().filter(|hearing| **hearing == Hearing::Heard).count();
+    let failures: BTreeMap<&str, &str> =
+        told.iter().filter_map(|(sink, hearing)| Some((sink.as_str(), why_not(hearing)?))).collect();
+    if session.json {
+        print_json(&serde_json::json!({
+            "format": 1, "sent": heard, "left": usize::from(!failures.is_empty()), "failures": failures, "busy": busy,
+            "by": if by_unit { "unit" } else { "process" },
+        }))?;
+    } else {
+        for (sink, hearing) in &told {
+            match why_not(hearing) {
+                None => show!("`{sink}`: delivered"),
+                Some(why) => show!("`{sink}`: NOT delivered: {}", Untrusted::new(why).terminal()),
+            }
+        }
+    }
+    if failures.is_empty() {
+        return Ok(Exit::Done);
+    }
+    say!("hint: {}", if by_unit { "journalctl -u cc-warm-alerts" } else { "cc-warm alert test" });
+    Ok(if busy { Exit::Busy } else { Exit::Failed })
+}
+
+fn why_not(hearing: &Hearing) -> Option<&str> {
+    match hearing {
+        Hearing::Heard => None,
+        Hearing::Failed(why) => Some(why),
+        Hearing::NotTried => {
+            Some("it was not tried: the sink did not take an earlier alert, or another process delivers")
+        }
+    }
+}
+
+/// Whether alerts are delivered by a unit here.
+fn has_unit() -> bool {
+    let asked = Program::new("systemctl")
+        .args(["show", "--property=LoadState", "--value", UNIT])
+        .deadline(Duration::from_secs(5))
+        .run();
+    asked.is_ok_and(|said| said.stdout.trim_ascii() == b"loaded")
+}
+
+/// Has the unit deliver, and waits for its end. `false`: it serves another state folder.
+fn started(session: &Session, is_tried: &dyn Fn() -> Result<bool>) -> Result<bool> {
+    say!("{UNIT} delivers it, as it does every alert");
+    // It may have been at it already, without this one; then it is started once more.
+    for _ in 0..2 {
+        let start =
+            Program::new("systemctl").args(["start", UNIT]).deadline(DELIVERY).ends_with(&session.host.interrupt);
+        let done = start.run_ok();
+        if is_tried()? {
+            return Ok(true);
+        }
+        done.map_err(|error| {
+            let problem = Problem::new(format!("{UNIT} failed, so no alert of this host is delivered by it"));
+            problem.hint("journalctl -u cc-warm-alerts").because(error)
+        })?;
+    }
+    Ok(false)
 }
 
 /// The alert of a unit that failed, as systemd's `MONITOR_…` variables tell of it. An update's own outcome, like stuck,

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::results::worse;
 use super::session::{Session, Voice, print_json};
 use crate::cli::{Apps, Global};
 use crate::config::names::AppName;
@@ -64,8 +65,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let mut exit = Exit::Done;
     for app in &apps {
         let voice = Voice::of(app);
-        let plan = plan(&session, &session.context(&voice), app, !args.no_diff).unwrap_or_else(|error| {
-            exit = error::exit_of(&error);
+        let plan = plan(&session, &session.context(&voice), app, !args.no_diff);
+        let plan = plan.map_err(deployer::classified).unwrap_or_else(|error| {
+            exit = worse(exit, error::exit_of(&error));
             let mut notes = vec![format!("{error:#}")];
             notes.extend(error::hints(&error).iter().map(|hint| format!("hint: {hint}")));
             Plan::new(app, "error", notes)

@@ -138,6 +138,32 @@ fn a_way_back_that_our_own_disk_stops_is_left_to_the_next_run_and_never_stuck() 
 }
 
 #[test]
+fn the_exit_of_a_plan_is_that_of_the_worst_app() {
+    let fixture = Fixture::running();
+    fixture
+        .sandbox
+        .configure(|config| {
+            let mut broken = config["apps"][APP].clone();
+            broken["domain"] = "a.example.org".into();
+            config["apps"]["a"] = broken.clone();
+            broken["domain"] = "z.example.org".into();
+            broken["deployer"] = serde_json::json!({ "abra": {} });
+            config["apps"]["z"] = broken;
+        })
+        .unwrap();
+    let state = fixture.sandbox.state_dir().join("apps/a");
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(state.join("state.json"), "{").unwrap();
+    let plan = |words: &[&str]| {
+        let program = fixture.sandbox.cc_warm(words).env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+        Ran::of(&program.run().unwrap())
+    };
+    plan(&["plan", "a"]).expect(1);
+    plan(&["plan", "z"]).expect(14);
+    plan(&["plan"]).expect(1);
+}
+
+#[test]
 fn an_act_that_fails_on_the_way_there_is_settled() {
     matrix(Scenario::Forward, &["act.", "process.", "recipe."], "fail");
 }

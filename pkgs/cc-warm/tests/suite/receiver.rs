@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, atomic::AtomicBool, atomic::Ordering};
 
@@ -69,6 +70,50 @@ fn read(mut stream: &TcpStream, ill: bool) -> Request {
 
 fn run_at(fixture: &Fixture, now: &str, words: &[&str]) -> Ran {
     Ran::of(&fixture.sandbox.cc_warm(words).env("CC_WARM_NOW", format!("2026-03-{now}:00Z")).run().unwrap())
+}
+
+/// A service manager that has the unit which delivers alerts: `start` does this.
+fn with_unit(fixture: &Fixture, start: &str) -> String {
+    let dir = fixture.sandbox.dir().join("unit");
+    std::fs::create_dir_all(&dir).unwrap();
+    let deliver = format!(
+        "{} --config {} alert deliver",
+        fixture.sandbox.program().display(),
+        fixture.sandbox.config().display()
+    );
+    let text = format!(
+        "#!/bin/sh\ncase $1 in show) echo loaded; exit;; start) ;; *) exit 1;; esac\ncd {}\ndeliver() {{ touch inside; {deliver}; rm inside; }}\n{start}\n",
+        dir.display()
+    );
+    std::fs::write(dir.join("systemctl"), text).unwrap();
+    std::fs::set_permissions(dir.join("systemctl"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn a_test_alert_is_delivered_as_every_alert_is() {
+    let fixture = Fixture::empty();
+    let test = |start: &str| {
+        let path = with_unit(&fixture, start);
+        Ran::of(&fixture.sandbox.cc_warm(&["alert", "test"]).env("PATH", path).run().unwrap())
+    };
+    let said = test("deliver").expect(0);
+    assert!(said.contains("cc-warm-alerts.service delivers it") && said.contains("`operator`: delivered"), "{said}");
+    // What works in a shell need not work in the unit.
+    let inside = fixture.sandbox.dir().join("unit/inside");
+    let argv = json!(["sh", "-c", format!("cat >/dev/null; test ! -e {}", inside.display())]);
+    fixture.sandbox.configure(|config| config["alerts"]["mail"] = json!({ "command": { "argv": argv } })).unwrap();
+    let said = test("deliver").expect(1);
+    assert!(said.contains("`operator`: delivered") && said.contains("`mail`: NOT delivered: "), "{said}");
+    fixture.run(&["alert", "test"]).expect(0);
+    let said = test("exit 1").expect(1);
+    assert!(said.contains("cc-warm-alerts.service failed"), "{said}");
+    // It was at it already, without this one.
+    let said = test("if [ -e once ]; then rm -f once inside; deliver; else touch once; fi").expect(1);
+    assert!(said.contains("`operator`: delivered"), "{said}");
+    // It has another configuration.
+    let said = test("exit 0").expect(0);
+    assert!(said.contains("delivered by this process") && said.contains("`mail`: delivered"), "{said}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What an app says, kept in a file that does not grow without bounds.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -15,7 +15,7 @@ use crate::sys::untrusted::Untrusted;
 const CAP: u64 = 4 << 20;
 /// The longest line; what is longer is cut into several.
 const LONGEST: usize = 8 << 10;
-/// Lines that are remembered of the last output.
+/// Lines that are remembered of the last output of each process.
 const REMEMBERED: usize = 12;
 /// Lines that are shown of a log.
 const SHOWN: usize = 50;
@@ -26,21 +26,22 @@ pub(super) struct Log {
     folder: Folder,
     file: File,
     size: u64,
-    last: VecDeque<(String, String)>,
+    last: BTreeMap<String, VecDeque<String>>,
 }
 
 impl Log {
     pub(super) fn open(folder: &Folder) -> Result<Self> {
         let file = log_file(&folder.log())?;
         let size = file.metadata()?.len();
-        Ok(Self { folder: folder.clone(), file, size, last: VecDeque::new() })
+        Ok(Self { folder: folder.clone(), file, size, last: BTreeMap::new() })
     }
 
     /// A line of the process `name`.
     fn line(&mut self, name: &str, line: &[u8]) {
-        self.last.push_back((name.to_owned(), String::from_utf8_lossy(line).into_owned()));
-        if self.last.len() > REMEMBERED {
-            self.last.pop_front();
+        let last = self.last.entry(name.to_owned()).or_default();
+        last.push_back(String::from_utf8_lossy(line).into_owned());
+        if last.len() > REMEMBERED {
+            last.pop_front();
         }
         let mut bytes = format!("{:.3} {name}: ", Timestamp::now()).into_bytes();
         bytes.extend_from_slice(line);
@@ -70,8 +71,7 @@ impl Log {
 
     /// The last lines of the process `name`.
     pub(super) fn last_words(&self, name: &str) -> Untrusted {
-        let lines: Vec<&str> =
-            self.last.iter().filter(|(process, _)| process == name).map(|(_, line)| line.as_str()).collect();
+        let lines: Vec<&str> = self.last.get(name).into_iter().flatten().map(String::as_str).collect();
         Untrusted::new(lines.join("\n"))
     }
 }
@@ -151,6 +151,19 @@ mod tests {
         assert!(tail(&folder).raw().ends_with("web: the end, with no line break"));
         assert!(log.last_words("web").raw().ends_with("the end, with no line break"));
         assert_eq!(log.last_words("worker").raw(), "");
+    }
+
+    #[test]
+    fn one_that_talks_much_does_not_push_out_what_another_said_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::open(&Folder::at(dir.path())).unwrap();
+        let (mut quiet, mut chatty) = (Lines::of("quiet"), Lines::of("chatty"));
+        quiet.add(b"no such database\n", &mut log);
+        for number in 0..100 {
+            chatty.add(format!("request {number}\n").as_bytes(), &mut log);
+        }
+        assert_eq!(log.last_words("quiet").raw(), "no such database");
+        assert_eq!(log.last_words("chatty").raw().lines().count(), REMEMBERED);
     }
 
     #[test]
