@@ -119,17 +119,19 @@ impl Operation<'_> {
         let snapshot = self.store.get(&id)?.with_context(|| format!("snapshot {id} is not there any more"))?;
         self.say(&format!("restoring the data of {}", snapshot.tag.identity));
         fault::point("act.restore").map_err(anyhow::Error::from)?;
-        let announced = self.progress().exchanges.clone();
-        let left = self.left_by_hand(&announced)?;
+        // Only of a restore by hand is the configuration another one than when the snapshot was taken: an operation keeps the
+        // one that it began with.
+        let unmanaged = self.patiently(|| self.deployer.unmanaged_volumes()).map_err(Setback::from)?;
         let mut volumes = Vec::new();
         for name in snapshot.volume_names() {
-            if left.iter().any(|left| left == name) {
+            if unmanaged.iter().any(|left| left == name) {
                 self.say(&format!("the volume `{name}` is `unmanaged` now: its data stays as it is"));
                 continue;
             }
             let volume = self.patiently(|| self.deployer.create_volume(name, self.lock)).map_err(Setback::from)?;
             volumes.push(volume);
         }
+        let announced = self.progress().exchanges.clone();
         for exchange in &announced {
             Self::exchange(exchange, &volumes, &operation)?;
         }
@@ -156,17 +158,6 @@ impl Operation<'_> {
         self.must_be_gone_to_restore()
     }
 
-    /// Volumes that a restore by hand leaves alone because they are in their operator's hands now. What an update has in
-    /// its snapshot goes back whatever the configuration says by then, and so does what was `announced` already.
-    fn left_by_hand(&self, announced: &[Exchange]) -> Result<Vec<String>, Setback> {
-        if self.progress().begun.kind != Kind::Restore {
-            return Ok(Vec::new());
-        }
-        let mut left = self.patiently(|| self.deployer.unmanaged_volumes()).map_err(Setback::from)?;
-        left.retain(|name| !announced.iter().any(|exchange| exchange.volume == *name));
-        Ok(left)
-    }
-
     fn exchange(exchange: &Exchange, volumes: &[Volume], operation: &str) -> Result<(), Setback> {
         let volume = volumes
             .iter()
@@ -188,14 +179,14 @@ impl Operation<'_> {
             return Ok(());
         }
         let operation = self.id().to_owned();
+        let volumes = self.patiently(|| self.deployer.volumes()).map_err(Setback::from)?;
         for exchange in &exchanges {
-            let name = &exchange.volume;
-            // By its name: the configuration may have left it to its operator since.
-            let volume = self.patiently(|| self.deployer.create_volume(name, self.lock)).map_err(Setback::from)?;
-            if !exchange.is_done(&volume)? {
-                self.say(&format!("the restored data of volume `{name}` is not in its place yet"));
+            let volume = volumes.iter().find(|volume| volume.name == exchange.volume);
+            let in_place = volume.map(|volume| exchange.is_done(volume)).transpose()?;
+            if in_place != Some(true) {
+                self.say(&format!("the restored data of volume `{}` is not in its place yet", exchange.volume));
                 self.stop()?;
-                Self::exchange(exchange, &[volume], &operation)?;
+                Self::exchange(exchange, &volumes, &operation)?;
             }
         }
         Ok(())
