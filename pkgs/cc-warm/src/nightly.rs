@@ -42,6 +42,8 @@ pub struct Night<'a> {
     pub systemctl: PathBuf,
     /// Whether somebody asked us to end.
     pub interrupt: &'a Interrupt,
+    /// Set when that is because the machine goes down: only then is a rebuild cut short, which may be activating.
+    pub shutdown: &'a Interrupt,
     /// What people are told.
     pub say: &'a dyn Fn(&str),
 }
@@ -105,7 +107,7 @@ impl Night<'_> {
         let [program, arguments @ ..] = self.rebuild else { return Ok(()) };
         (self.say)(&format!("rebuilding the host: {}", self.rebuild.join(" ")));
         let mut command = Program::new(program).args(arguments).deadline(REBUILD).cap(OUTPUT_CAP);
-        command = command.ends_with(self.interrupt);
+        command = command.ends_with(self.shutdown);
         // It is the host's own command, and needs what its unit was given.
         for (key, value) in std::env::vars_os() {
             command = command.env(key, value);

@@ -66,6 +66,7 @@ impl Fixture {
             rebuild: &rebuild,
             systemctl: self.root.path().join("systemctl"),
             interrupt: end,
+            shutdown: end,
             say: &|text| said.borrow_mut().extend([text, "\n"]),
         }
         .run();
@@ -105,7 +106,7 @@ fn a_rebuild_that_fails_is_reported_and_stops_no_update() {
 }
 
 #[test]
-fn a_rebuild_under_way_is_ended_when_the_night_is_asked_to_end() {
+fn a_rebuild_under_way_is_ended_when_the_machine_goes_down() {
     let (fixture, end) = (Fixture::new(0, 0), Interrupt::never());
     let begun = fixture.root.path().join("begun");
     let rebuild = format!("echo > {}; sleep 1000", begun.display());

@@ -94,7 +94,7 @@ fn test(session: &Session) -> Result<Exit> {
     let by_unit = has_unit() && started(session, &is_tried)?;
     if !by_unit {
         if !session.json {
-            show!("delivered by this process: no {UNIT} serves this state folder");
+            show!("delivered by this process: {UNIT} is not here, or did not come to it");
         }
         busy = deliver(session)?.busy;
     }

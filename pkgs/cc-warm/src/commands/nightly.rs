@@ -41,6 +41,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         rebuild: &args.rebuild,
         systemctl: "systemctl".into(),
         interrupt: &session.host.interrupt,
+        shutdown: &session.host.interrupt.by_shutdown(),
         say: &say,
     }
     .run()

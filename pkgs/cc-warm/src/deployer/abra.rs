@@ -253,13 +253,16 @@ impl Deployer for AbraDeployer<'_> {
 
     fn moved(&self, known: Option<&super::Place>) -> Result<Option<Moved>, DeployError> {
         let (Some(known), Some(configured)) = (known, self.place()?) else { return Ok(None) };
+        // One docker has one stack of a name, whatever abra calls the server.
+        let work = if known.stack == configured.stack {
+            "bring its `.env` to the folder of that server"
+        } else {
+            "undeploy it there, bring its data, deploy it here by hand"
+        };
         Ok((*known != configured).then(|| Moved {
             is: format!("deployed as {known}"),
             configured: configured.to_string(),
-            by_hand: format!(
-                "undeploy it there, bring its data, deploy it here by hand, then `cc-warm adopt {}`",
-                self.app.name
-            ),
+            by_hand: format!("{work}, then `cc-warm adopt {}`", self.app.name),
         }))
     }
 

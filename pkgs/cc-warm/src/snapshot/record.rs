@@ -102,9 +102,10 @@ pub struct Tag {
     pub operation: String,
     /// Whether the app had to be killed before.
     pub unclean: bool,
-    /// Volumes that were there and were left out, since they were `unmanaged`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left_out: Vec<String>,
+    /// Volumes that were there and were left out, since they were `unmanaged`; `None`: an older program did not write them
+    /// down.
+    #[serde(default)]
+    pub left_out: Option<Vec<String>>,
 }
 
 /// A complete snapshot.

@@ -44,7 +44,7 @@ impl Place {
             taken_at: at(0),
             operation: "op".to_owned(),
             unclean: false,
-            left_out: Vec::new(),
+            left_out: Some(Vec::new()),
         };
         take(self, id, &tag).unwrap().0
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::operation::{Operation, Setback};
+use super::operation::{GOING_DOWN, Operation, Setback};
 use super::recovery::is_left_over;
 use super::saga::{Cause, Event, EventName, Kind};
 use crate::deployer::{DeployError, Deployment, Observed};
@@ -15,11 +15,22 @@ use crate::health::{Rules, Verdict};
 use crate::snapshot::restore::Damaged;
 use crate::snapshot::{Exchange, ExchangeError, Volume};
 use crate::state::{AppState, Interrupted, Rejected};
-use crate::sys::fault;
 use crate::sys::untrusted::Untrusted;
+use crate::sys::{fault, shutdown};
 
 /// The prior version gets so many attempts to become healthy before the app is called stuck.
 const ATTEMPTS: u32 = 2;
+
+/// Why the volume `name`, which a snapshot does not have, was not added by a failed version, by what the snapshot says was
+/// `left_out` of it.
+fn stays(left_out: Option<&[String]>, name: &str) -> Option<String> {
+    let why = match left_out {
+        Some(left_out) if !left_out.iter().any(|left| left == name) => return None,
+        Some(_) => "was `unmanaged` when the snapshot was taken",
+        None => "is not in the snapshot, whose cc-warm did not write down which were left out",
+    };
+    Some(format!("the volume `{name}` {why}: its data stays as it is"))
+}
 
 impl Operation<'_> {
     /// Turns round: the identity is remembered first where it is to be blamed, then `RollingBack` is written.
@@ -121,7 +132,12 @@ impl Operation<'_> {
         fault::point("act.restore").map_err(anyhow::Error::from)?;
         // Only of a restore by hand is the configuration another one than when the snapshot was taken: an operation keeps the
         // one that it began with.
-        let unmanaged = self.patiently(|| self.deployer.unmanaged_volumes()).map_err(Setback::from)?;
+        let mut unmanaged = self.patiently(|| self.deployer.unmanaged_volumes()).map_err(Setback::from)?;
+        let begun = &self.progress().begun;
+        if begun.was_stuck.is_some() && !begun.stuck_on.as_ref().is_some_and(|on| on.data.fits()) {
+            // A version that failed wrote to it, and the prior one is to run on it.
+            unmanaged.clear();
+        }
         let mut volumes = Vec::new();
         for name in snapshot.volume_names() {
             if unmanaged.iter().any(|left| left == name) {
@@ -143,16 +159,16 @@ impl Operation<'_> {
             Self::exchange(&exchange, &volumes, &operation)?;
         }
         for volume in self.patiently(|| self.deployer.volumes()).map_err(Setback::from)? {
-            if snapshot.tag.left_out.contains(&volume.name) {
-                self.say(&format!(
-                    "the volume `{}` was `unmanaged` when the snapshot was taken: its data stays as it is",
-                    volume.name
-                ));
-            } else if !volumes.iter().any(|wanted| wanted.name == volume.name) {
-                // Where its data cannot leave its folder, the volume stays, without data.
-                if self.store.set_aside(&volume, &operation, volumes.first())? {
-                    self.patiently(|| self.deployer.remove_volume(&volume.name, self.lock)).map_err(Setback::from)?;
-                }
+            if volumes.iter().any(|wanted| wanted.name == volume.name) {
+                continue;
+            }
+            if let Some(why) = stays(snapshot.tag.left_out.as_deref(), &volume.name) {
+                self.say(&why);
+                continue;
+            }
+            // Where its data cannot leave its folder, the volume stays, without data.
+            if self.store.set_aside(&volume, &operation, volumes.first())? {
+                self.patiently(|| self.deployer.remove_volume(&volume.name, self.lock)).map_err(Setback::from)?;
             }
         }
         self.must_be_gone_to_restore()
@@ -179,14 +195,14 @@ impl Operation<'_> {
             return Ok(());
         }
         let operation = self.id().to_owned();
-        let volumes = self.patiently(|| self.deployer.volumes()).map_err(Setback::from)?;
         for exchange in &exchanges {
-            let volume = volumes.iter().find(|volume| volume.name == exchange.volume);
-            let in_place = volume.map(|volume| exchange.is_done(volume)).transpose()?;
-            if in_place != Some(true) {
-                self.say(&format!("the restored data of volume `{}` is not in its place yet", exchange.volume));
+            let name = &exchange.volume;
+            // By its name: what was exchanged may be `unmanaged`.
+            let volume = self.patiently(|| self.deployer.create_volume(name, self.lock)).map_err(Setback::from)?;
+            if !exchange.is_done(&volume)? {
+                self.say(&format!("the restored data of volume `{name}` is not in its place yet"));
                 self.stop()?;
-                Self::exchange(exchange, &volumes, &operation)?;
+                Self::exchange(exchange, &[volume], &operation)?;
             }
         }
         Ok(())
@@ -210,7 +226,10 @@ impl Operation<'_> {
             self.must_be_ours()?;
             if attempt > 1 {
                 self.say("the prior version is not healthy; starting it once more");
-                self.stop()?;
+                // What fails on our own disk may have left it running, and says nothing of it.
+                if !matches!(last, DeployError::Ours(_)) {
+                    self.stop()?;
+                }
                 self.write(&Event::Redeploying)?;
             }
             match self.start_prior(&release) {
@@ -262,6 +281,10 @@ impl Operation<'_> {
 
     /// Stays down, with the known-good untouched.
     pub fn become_stuck(&mut self, error: &anyhow::Error) -> Result<(), Setback> {
+        // The processes of an app may be ended before ours is told: what fails now says nothing.
+        if shutdown::is_under_way() {
+            return Err(Setback::NotReady(anyhow!("{error:#}; {GOING_DOWN}")));
+        }
         // At `Begun` nothing was touched, so whatever runs is not ours to take down.
         let touched = self.progress().last != EventName::Begun;
         let running = if touched { self.deployed_now()?.map(|deployment| deployment.generation) } else { None };
@@ -300,6 +323,27 @@ impl From<DeployError> for Setback {
         match error {
             DeployError::NotReady(error) => Self::NotReady(error),
             DeployError::Failed(error) | DeployError::Ours(error) => Self::Broken(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_to_have_been_added_since_is_set_aside() {
+        let left_out = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
+        for (known, says) in [
+            (Some(left_out(&[])), None),
+            (Some(left_out(&["media"])), None),
+            (Some(left_out(&["media", "app_data"])), Some("was `unmanaged`")),
+            // Of an older program.
+            (None, Some("did not write down")),
+        ] {
+            let why = stays(known.as_deref(), "app_data");
+            assert_eq!(why.is_some(), says.is_some(), "{known:?}");
+            assert!(why.unwrap_or_default().contains(says.unwrap_or_default()), "{known:?}");
         }
     }
 }

@@ -77,20 +77,23 @@ fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {
         (EventName::RolledBack, Kind::FirstDeploy) => {
             // Its volumes stay, and it is known what wrote them.
             state.first_tried = Some(progress.begun.to.version.clone());
-            state.named = named();
+            (state.named, state.seen_other) = (named(), None);
             state.stuck = None;
         }
         (EventName::RolledBack, _) => state.stuck = None,
         // Nothing may be started on that data because it once ran well.
         (EventName::Released, _) if progress.has_parted_from_last_good() => state.last_good = None,
-        (EventName::Released, _) => state.seen_other.clone_from(&progress.released),
+        (EventName::Released, _) => state.seen_other = Some(Untrusted::new("something else")),
         (EventName::Stuck, _) => {
             // Done again, long after perhaps, it says nothing new.
             let known = state.stuck.as_ref().is_some_and(|stuck| stuck.operation == progress.begun.operation);
             if let (Outcome::Stuck { reason, .. }, false) = (outcome, known) {
                 let (operation, reason) = (progress.begun.operation.clone(), reason.clone());
                 state.stuck = Some(StuckNote { operation, since: now, reason });
-                state.named = named();
+                // Of one that was stuck before, what is on its data is known no better than then, unless it was restored.
+                if progress.begun.was_stuck.is_none() || progress.restored {
+                    (state.named, state.seen_other) = (named(), None);
+                }
             }
         }
         _ => {}

@@ -109,7 +109,7 @@ impl Operation<'_> {
             taken_at: self.host.clock.now(),
             operation: self.id().to_owned(),
             unclean: stopped == Stopped::Killed,
-            left_out: self.patiently(|| self.deployer.unmanaged_volumes()).map_err(Setback::from)?,
+            left_out: Some(self.patiently(|| self.deployer.unmanaged_volumes()).map_err(Setback::from)?),
         };
         let env = self.deployer.env_to_keep(&tag.identity).map_err(Setback::from)?;
         let order = Order { id, volumes: &volumes, tag: &tag, env: &env, staged: self.staged.take() };

@@ -265,8 +265,8 @@ pub fn note_adopted(context: &Context<'_>, app: &App, deployer: &dyn Deployer, i
     entry.from = before;
     entry.to = Some(identity.clone());
     history::add(dirs, &app.name, &entry)?;
-    // Whoever was let go of while stuck is stuck no longer.
-    context.resolve(&app.name, &[AlertKind::Stuck])
+    // Whoever was let go of while stuck is stuck no longer, and what was just found healthy is neither down nor ill.
+    context.resolve(&app.name, &[AlertKind::Stuck, AlertKind::DownByHand, AlertKind::UnhealthyBeforeUpdate])
 }
 
 fn must_be_in_place(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -> Result<()> {

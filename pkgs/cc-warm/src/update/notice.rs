@@ -18,6 +18,7 @@ use crate::gate::Candidate;
 use crate::recipe::Published;
 use crate::recipe::version::Version;
 use crate::state::Waiting;
+use crate::sys::shutdown;
 use crate::sys::untrusted::Untrusted;
 
 /// Why an update waits for the operator.
@@ -220,7 +221,7 @@ pub fn unfinished(context: &Context<'_>, name: &AppName, error: &anyhow::Error) 
     let told = match progress.last {
         EventName::Begun => true,
         EventName::Stuck => error::exit_of(error) == Exit::NotReady,
-        _ => context.host.interrupt.by_shutdown().is_set(),
+        _ => context.host.interrupt.by_shutdown().is_set() || shutdown::is_under_way(),
     };
     (!told).then_some(progress)
 }

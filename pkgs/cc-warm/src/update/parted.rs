@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::config::App;
 use crate::config::names::AppName;
-use crate::deployer::{Deployer, Known, Moved, Observed, Place};
+use crate::deployer::{Convergence, Deployer, Known, Moved, Observed, Place};
 use crate::error::{Exit, Problem};
 use crate::host::Host;
 use crate::identity::{CommitId, Identity};
@@ -129,6 +129,10 @@ pub fn note_observed(state: &mut AppState, observed: &Observed, place: Option<Pl
     state.seen_other = match &deployment.what {
         Known::Yes(now) if now.version == good.identity.version && now.commit == good.identity.commit => {
             state.place = place;
+            if deployment.state != Convergence::Down {
+                // Deployed again by hand: nothing is left to be resumed, neither now nor when it is undeployed the next time.
+                (state.down_by_hand, state.resumed) = (None, false);
+            }
             None
         }
         Known::Yes(now) => Some(Untrusted::new(now.to_string())),
@@ -166,6 +170,21 @@ mod tests {
             let state = AppState { named: remembered.map(str::to_owned), ..AppState::default() };
             let why = another(&state, named, Code::from(&good));
             assert_eq!(why.is_none(), safe, "{named:?} {remembered:?}: {why:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_deployed_again_by_hand_is_not_resumed_once_it_is_undeployed_the_next_time() {
+        let good = identity("1.0.0+1");
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        for (convergence, stays) in [(Convergence::Converged, false), (Convergence::Down, true)] {
+            let mut state = AppState::default();
+            state.commit(good.clone(), now);
+            (state.down_by_hand, state.resumed) = (Some(now), true);
+            let what = Known::Yes(good.clone());
+            let deployment = crate::deployer::Deployment { what, generation: String::new(), state: convergence };
+            note_observed(&mut state, &Observed::Present(deployment), None);
+            assert_eq!((state.down_by_hand.is_some(), state.resumed), (stays, stays));
         }
     }
 

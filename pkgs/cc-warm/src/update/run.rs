@@ -39,9 +39,12 @@ pub fn update(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: boo
     state.last_run = Some(LastRun::new(now, outcome.word()));
     note_waiting(&mut state, &outcome, now);
     state.save(&context.host.dirs, &app.name)?;
-    match state.waiting.filter(|waiting| waiting.is_too_long(now)) {
-        Some(waiting) => notice::window_missed(context, &app.name, &waiting)?,
+    match &state.waiting {
         None => context.resolve(&app.name, &[AlertKind::WindowMissed])?,
+        Some(waiting) if matches!(outcome, Outcome::Waiting { .. }) && waiting.is_too_long(now) => {
+            notice::window_missed(context, &app.name, waiting)?;
+        }
+        Some(_) => {}
     }
     if outcome.got_through() {
         context.resolve(&app.name, &[AlertKind::UpdateFailed, AlertKind::Down])?;
@@ -90,6 +93,9 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
         if state != before {
             state.save(&context.host.dirs, &app.name)?;
         }
+        if before.down_by_hand.is_some() && state.down_by_hand.is_none() {
+            context.resolve(&app.name, &[AlertKind::DownByHand])?;
+        }
     }
     let run = Run { context, app, deployer: deployer.as_ref(), lock, assessment: &assessment, at_any_time };
     match assessment.next.clone() {
@@ -105,10 +111,13 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
                 run.hold(&mut state, Waits::of(held.candidate, &held.reasons))?;
             }
             let candidate = Candidate { version: target, commit };
-            match run.outside_of_windows(&candidate) {
-                Some(outcome) => Ok(outcome),
-                None => run.apply(&mut state, &candidate),
+            if let Some(outcome) = run.outside_of_windows(&candidate) {
+                return Ok(outcome);
             }
+            if state.waiting.take().is_some() {
+                run.save(&state)?;
+            }
+            run.apply(&mut state, &candidate)
         }
     }
 }

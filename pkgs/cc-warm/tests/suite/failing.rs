@@ -130,6 +130,8 @@ fn a_way_back_that_our_own_disk_stops_is_left_to_the_next_run_and_never_stuck() 
     let faults: Vec<String> = (2..=3).map(|nth| format!("process.deploy.recorded#{nth}=enospc")).collect();
     let said = fixture.run_with_fault(&faults.join(","), &["update"]).expect(1);
     assert!(said.contains("was left unfinished at `redeploying`: the app may be down"), "{said}");
+    let (_, again) = said.split_once("starting it once more").unwrap();
+    assert!(!again.contains("stopping"), "what runs, for all that is known, is not taken down: {said}");
     let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap();
     assert!(alerts.contains("\"unfinished\"") && !alerts.contains("\"stuck\""), "{alerts}");
     fixture.run(&["recover"]).expect(0);

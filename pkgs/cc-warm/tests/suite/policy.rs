@@ -69,6 +69,10 @@ fn an_app_whose_runs_meet_no_window_for_a_week_is_told_of_until_one_does() {
     // Another one that waits does not make it wait anew.
     fixture.publish("1.2.0+2", 2, Behaviour::Healthy);
     run("2026-03-13T11:59", &["update"]).expect(0);
+    // Nor is it a window that is missed while it is paused.
+    run("2026-03-13T12:00", &["pause", APP]).expect(0);
+    run("2026-03-13T12:00", &["update"]).expect(0);
+    run("2026-03-13T12:00", &["resume", APP]).expect(0);
     assert_eq!(told(), 0);
     run("2026-03-13T12:00", &["update"]).expect(0);
     run("2026-03-14T12:00", &["update"]).expect(0);

@@ -231,7 +231,7 @@ impl AbraDeployer<'_> {
                     .map(|service| (service.id.clone(), ServiceMark { mark: service.mark(), before: None }));
                 let at = self.clock.now();
                 record.deployed = Some(Mark { identity: identity.clone(), from: None, at, services: marks.collect() });
-                record.under_way = None;
+                (record.under_way, record.stopping) = (None, false);
                 self.folder.write_record(&record)?;
             }
             Ok(())

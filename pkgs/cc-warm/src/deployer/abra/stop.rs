@@ -26,13 +26,8 @@ const SERVICE: &str = "service ";
 impl AbraDeployer<'_> {
     pub(super) fn take_down(&self, lock: &AppLock, deadline: Deadline) -> Result<Stopped, DeployError> {
         self.ready()?;
-        let forget = || {
-            let mut record = self.folder.read_record()?;
-            let known = record.under_way.take().is_some();
-            if std::mem::take(&mut record.stopping) || known { self.folder.write_record(&record) } else { Ok(()) }
-        };
         if self.left()?.is_empty() {
-            forget().map_err(DeployError::NotReady)?;
+            self.forget_what_is_gone()?;
             return Ok(Stopped::WasDown);
         }
         self.note_stopping()?;
@@ -48,14 +43,30 @@ impl AbraDeployer<'_> {
             let endings = waiting.and_then(|waiting| waiting.join().ok()).and_then(Result::ok);
             removed.map(|()| endings)
         })?;
-        // Nothing is under way any more that could be told by its label alone.
-        forget().map_err(DeployError::NotReady)?;
+        self.forget_what_is_gone()?;
         let Some(ended) = ended else { return Ok(Stopped::WasDown) };
         let codes = String::from_utf8_lossy(&ended.stdout).into_owned();
         let killed = codes.lines().any(|code| code.trim() == KILLED);
         // Without an answer for each, the worst is assumed.
         let all = codes.lines().filter(|line| !line.trim().is_empty()).count() >= running.len();
         Ok(if killed || !all { Stopped::Killed } else { Stopped::Clean })
+    }
+
+    /// Nothing is under way any more that could be told by its label alone, nor is a stop.
+    fn forget_what_is_gone(&self) -> Result<(), DeployError> {
+        let mut record = self.folder.read_record().map_err(DeployError::Ours)?;
+        let (was_under_way, stopping) = (record.under_way.take().is_some(), std::mem::take(&mut record.stopping));
+        if !was_under_way && !stopping {
+            return Ok(());
+        }
+        match self.folder.write_record(&record) {
+            // A stop that succeeded is none that failed for a note that nothing depends on.
+            Err(error) if !was_under_way => {
+                tracing::warn!(app = %self.app.name, "its record still says that it is being stopped: {error:#}");
+                Ok(())
+            }
+            other => other.map_err(DeployError::Ours),
+        }
     }
 
     /// Writes down what is taken down, whoever deployed it: of what a stop that is cut short leaves, nobody could tell.
