@@ -16,7 +16,8 @@ use crate::state::{self, AppState, LastRun};
 use crate::sys::untrusted::Untrusted;
 use crate::update::journal;
 use crate::update::parted;
-use crate::update::saga::{EventName, LiveData};
+use crate::update::recovery::is_left_over;
+use crate::update::saga::{EventName, LiveData, Progress};
 
 /// One app. In JSON, absent fields mean "not so".
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -82,14 +83,14 @@ pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
         notes: Vec::new(),
         hints: Vec::new(),
     };
-    status.add_journal(host, name);
+    let stuck = status.add_journal(host, name);
     let state = AppState::load(&host.dirs, name);
     match &state {
         Ok(state) => status.add_state(state, host.clock.now(), name),
         Err(error) => status.failed(error),
     }
     if let Some(app) = app {
-        status.add_observed(host, app, state.as_ref().ok());
+        status.add_observed(host, app, state.as_ref().ok(), stuck.as_ref());
     } else {
         status.notes.push("not declared any more; nothing of it is touched".to_owned());
         status.hints.push(format!("cc-warm forget {name}"));
@@ -122,7 +123,8 @@ impl AppStatus {
         self.hints.extend(error::hints(error));
     }
 
-    fn add_journal(&mut self, host: &Host, name: &AppName) {
+    /// Its journal, where that says that the app is stuck.
+    fn add_journal(&mut self, host: &Host, name: &AppName) -> Option<Progress> {
         let holder = lock::holder(&host.dirs, name).unwrap_or_default();
         match journal::peek(&host.dirs, name) {
             Ok(None) => {
@@ -132,7 +134,8 @@ impl AppStatus {
                 let reason = progress.stuck.as_ref().map(|(reason, _)| reason.first_line()).unwrap_or_default();
                 let data = progress.stuck.as_ref().map_or(LiveData::Failed, |(_, data)| *data);
                 let next = data.way_out(progress.damaged, name.as_str());
-                self.wrong(format!("STUCK, the app is down: {reason}"), Some(next));
+                self.wrong(format!("STUCK, nothing is done to it: {reason}"), Some(next));
+                return Some(progress);
             }
             Ok(Some(progress)) => match holder {
                 Some(holder) => self.notes.push(format!("under way, at `{}`: {holder}", progress.last.as_str())),
@@ -143,6 +146,7 @@ impl AppStatus {
             },
             Err(error) => self.failed(&error.into_problem(name)),
         }
+        None
     }
 
     fn add_state(&mut self, state: &AppState, now: Timestamp, name: &AppName) {
@@ -185,7 +189,7 @@ impl AppStatus {
         }
     }
 
-    fn add_observed(&mut self, host: &Host, app: &App, state: Option<&AppState>) {
+    fn add_observed(&mut self, host: &Host, app: &App, state: Option<&AppState>, stuck: Option<&Progress>) {
         let look = || -> Result<_> {
             let deployer = deployer::open(host, app)?;
             let moved = state.map(|state| parted::moved(deployer.as_ref(), state)).transpose()?.flatten();
@@ -201,6 +205,10 @@ impl AppStatus {
             Err(error) => self.failed(&error),
             Ok(Observed::Absent { .. }) => self.state = "absent",
             Ok(Observed::Present(deployment)) => {
+                if stuck.is_some_and(|progress| !is_left_over(progress, &deployment.generation)) {
+                    self.notes.push("what is deployed now is somebody's own, and is left alone".to_owned());
+                    self.hints.push(format!("cc-warm adopt {}, once it is healthy", app.name));
+                }
                 match deployment.what {
                     Known::Yes(identity) => self.version = Some(identity.version.to_string()),
                     Known::No { label, why } => {

@@ -212,7 +212,7 @@ impl Plan {
             "resume" | "start" => {
                 format!("would start {}", self.current.as_ref().map_or("it again".to_owned(), ToString::to_string))
             }
-            "stuck" => "stuck: it is down, and `update` would do nothing".to_owned(),
+            "stuck" => "stuck: `update` would do nothing".to_owned(),
             "down-by-hand" => "would leave it alone".to_owned(),
             other => other.to_owned(),
         };

@@ -4,9 +4,9 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::data;
 use super::meter::Interrupted;
 use super::space::is_no_space;
+use super::transfer;
 
 /// Somebody still writes to the tree that was to be copied.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -31,7 +31,7 @@ pub(super) struct Exchanged;
 /// What an error says of somebody who changes the tree, if it does. There is more that only one who runs can do: then
 /// `running`.
 pub(super) fn change(error: &anyhow::Error, running: bool) -> Option<&'static str> {
-    if data::is_short(error) {
+    if transfer::is_short(error) {
         return Some("became shorter while it was read");
     }
     if error.downcast_ref::<Other>().is_some() {

@@ -8,18 +8,16 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use anyhow::Result;
 use rustix::fs::{SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, seek};
-use rustix::io::{Errno, pread, pwrite};
+use rustix::io::Errno;
 
 use super::beneath::Stat;
 use super::content::{self, BLOCK, SPAN};
 use super::crew::{Assist, Crew};
 use super::meter::Meter;
+use super::transfer::{Short, read_all, write_all};
 
 /// Bytes that are read at once when they are digested: they stay in the processor's cache.
 const WINDOW: usize = 4 * BLOCK;
-/// Bytes that are written at once: of longer writes the page cache makes larger folios, whose memory is seldom at hand (1 GB:
-/// half as long again).
-const PIECE: usize = BLOCK;
 /// Bytes that the kernel is asked to copy at once: an interrupt is not kept waiting.
 const STRETCH: u64 = SPAN;
 /// From this length on, a file is worked on by whoever has nothing else to do.
@@ -50,16 +48,6 @@ pub(super) struct Outcome {
     /// The digest, if it was asked for and could be taken.
     pub(super) digest: Option<[u8; 32]>,
 }
-
-/// The file ended before its length: somebody shrinks it.
-#[must_use]
-pub(super) fn is_short(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Short>().is_some()
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("it is shorter than it was a moment ago")]
-struct Short;
 
 /// Makes `to` share the extents of `from`. `false` where that cannot be.
 pub(super) fn reflink(from: impl AsFd, to: impl AsFd, means: &Means) -> io::Result<bool> {
@@ -406,30 +394,4 @@ impl File {
         }
         Ok(())
     }
-}
-
-fn read_all(from: &OwnedFd, buffer: &mut [u8], offset: u64) -> Result<()> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match pread(from, &mut buffer[done..], offset + done as u64) {
-            Ok(0) => return Err(Short.into()),
-            Ok(got) => done += got,
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(io::Error::from(e).into()),
-        }
-    }
-    Ok(())
-}
-
-fn write_all(to: BorrowedFd<'_>, buffer: &[u8], offset: u64) -> Result<()> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match pwrite(to, &buffer[done..buffer.len().min(done + PIECE)], offset + done as u64) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-            Ok(put) => done += put,
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(io::Error::from(e).into()),
-        }
-    }
-    Ok(())
 }

@@ -47,6 +47,7 @@ mod takeover_tests;
 #[cfg(test)]
 mod test_tree;
 mod tidy;
+mod transfer;
 mod trash;
 pub mod tree;
 #[cfg(test)]

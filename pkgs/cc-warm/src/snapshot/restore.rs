@@ -10,7 +10,7 @@ use rustix::fs::{FileType, Mode, mkdirat, readlinkat};
 use super::beneath::Root;
 use super::catalog::{Catalog, Digest, Event, Reader};
 use super::crew::{self, Crew, Lead, Part};
-use super::data::{self, LARGE};
+use super::data::LARGE;
 use super::descent::Descent;
 use super::entry::Entry;
 use super::flush::{Flush, Pace};
@@ -19,6 +19,7 @@ use super::make::{Finish, Folder, Kit, Maker, count};
 use super::meter::{Meter, Progress};
 use super::moment::Moment;
 use super::predecessor::{Believed, Predecessor, Steps};
+use super::transfer;
 use super::tree::{Copied, file_system, make_top, threads};
 use super::xattrs::{self, Way};
 use crate::sys::signals::Interrupt;
@@ -133,7 +134,7 @@ impl Shared {
                 match error.downcast_ref::<io::Error>().map(io::Error::kind) {
                     Some(io::ErrorKind::NotFound) => Ok(Some("is missing".to_owned())),
                     Some(io::ErrorKind::InvalidInput) => Ok(Some("is no regular file".to_owned())),
-                    _ if data::is_short(&error) => Ok(Some("is too short".to_owned())),
+                    _ if transfer::is_short(&error) => Ok(Some("is too short".to_owned())),
                     _ => Err(error.context(format!("cannot restore `{}`", batch.folder.node.shown(&name)))),
                 }
             })? {

@@ -342,7 +342,7 @@ impl Outcome {
                 &[reason.terminal_lines()],
             ),
             Self::StuckAlready { reason } => {
-                lines("still stuck: the app is down since an earlier run", &[reason.terminal_lines()])
+                lines("still stuck since an earlier run: nothing is done to it", &[reason.terminal_lines()])
             }
             Self::Released { by } => lines("left to whoever works on it", &[by.terminal_lines()]),
             Self::Paused { reason } => reason

@@ -29,6 +29,10 @@ fn is_left_running_by_every_run() {
         assert!(text.contains("`cc-warm adopt notes`"), "{text}");
         assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"), "{words:?}: {text}");
     }
+    // Whoever looks is not told that it is down.
+    let text = fixture.run(&["status"]).text;
+    assert!(text.contains("what is deployed now is somebody's own") && text.contains("cc-warm adopt notes"), "{text}");
+    assert!(!text.contains("is down"), "{text}");
     // Nor is the prior version started over data that a newer one may have written.
     let text = fixture.run(&["retry", APP]).expect(24);
     assert!(text.contains("deployed by somebody"), "{text}");

@@ -173,7 +173,7 @@ fn a_stuck_app() {
     $ cc-warm status
       APP    STATE     VERSION  KNOWN-GOOD
     ! notes  absent    -        1.0.0+1 of 2026-03-06 03:40 UTC
-        STUCK, the app is down: 1.0.0+1 (commit COMMIT) does not become healthy any more: fault point `act.redeploy`
+        STUCK, nothing is done to it: 1.0.0+1 (commit COMMIT) does not become healthy any more: fault point `act.redeploy`
         rolled back before, not tried again: 1.1.0+2
         hint: cc-warm retry notes
     ");
@@ -195,7 +195,7 @@ fn a_stuck_app() {
           },
           "lastGood": "1.0.0+1",
           "notes": [
-            "STUCK, the app is down: 1.0.0+1 (commit COMMIT) does not become healthy any more: fault point `act.redeploy`",
+            "STUCK, nothing is done to it: 1.0.0+1 (commit COMMIT) does not become healthy any more: fault point `act.redeploy`",
             "rolled back before, not tried again: 1.1.0+2"
           ],
           "ok": false,
@@ -207,13 +207,13 @@ fn a_stuck_app() {
     "#);
     assert_snapshot!(screen.shows(&["plan"]), @"
     $ cc-warm plan
-    notes: stuck: it is down, and `update` would do nothing
+    notes: stuck: `update` would do nothing
       1.0.0+1 (commit COMMIT) does not become healthy any more: fault point `act.redeploy`
       hint: cc-warm retry notes
     ");
     assert_snapshot!(screen.shows(&["update"]), @"
     $ cc-warm update
-    notes: still stuck: the app is down since an earlier run
+    notes: still stuck since an earlier run: nothing is done to it
       - 1.0.0+1 (commit COMMIT) does not become healthy any more: fault point `act.redeploy`
       hint: cc-warm status notes
     [exit 13]
