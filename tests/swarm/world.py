@@ -96,7 +96,7 @@ class World:
         self.sent = self.root / "alerts"
         self.sent.mkdir()
         keep = self.programs / "keep-alert"
-        keep.write_text(f'#!/bin/sh\ncat >"{self.sent}/$$-$(date +%s%N)"\n')
+        keep.write_text(f'#!/bin/sh\ncat >"{self.sent}/$(date +%s%N)-$$"\n')
         keep.chmod(0o755)
         self.app = {
             "recipe": str(self.remote), "domain": self.domain, "stateful": stateful, "deployer": {"abra": {}},
