@@ -2,7 +2,6 @@
 
 mod scripted;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -33,25 +32,25 @@ fn a_daemon_that_forked_twice_outlives_cc_warm_and_not_the_stop() {
     });
 }
 
-/// Each of its processes starts the next one and ends, so that no list of them is ever true.
+/// Each of its processes starts the next one and ends, so that no list of them is ever true. Each adds a line to a file
+/// before: whoever looks for them sees few.
 #[test]
 fn a_process_that_runs_away_by_forking_is_caught() {
     on_each_rung(|rung| {
         let word = unique();
         let script = format!(
-            "if [ \"$1\" = {word} ]; then sh run.sh {word} & exit; fi
+            "if [ \"$1\" = {word} ]; then echo >> $DATA_DIR/generations; sh run.sh {word} & exit; fi
             echo ready > $DATA_DIR/ready; (setsid sh run.sh {word} &); exec sleep 1000000"
         );
         let app = Scripted::running(rung, &script);
-        let mut seen = BTreeSet::new();
-        wait_for("the runaway", || {
-            seen.extend(with_word(&word));
-            (seen.len() > 20).then_some(())
-        });
+        let generations = || fs::metadata(app.data().join("generations")).map_or(0, |file| file.len());
+        wait_for("the runaway", || (generations() > 20).then_some(()));
         app.run(&["undeploy", APP]).expect(0);
+        let ended = generations();
         for _ in 0..100 {
             assert_eq!(with_word(&word), [0; 0], "{rung:?}");
         }
+        assert_eq!(generations(), ended, "{rung:?}");
     });
 }
 
