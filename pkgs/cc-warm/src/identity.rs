@@ -156,6 +156,14 @@ pub struct Identity {
     pub secrets: BTreeMap<String, String>,
 }
 
+impl Identity {
+    /// Whether it is the same version of the same commit, whatever its environment.
+    #[must_use]
+    pub fn has_code_of(&self, other: &Self) -> bool {
+        self.version == other.version && self.commit == other.commit
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (commit {})", self.version, self.commit.short())

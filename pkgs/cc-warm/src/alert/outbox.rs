@@ -110,7 +110,7 @@ impl Outbox {
     pub fn raise(&self, alert: Alert, now: Timestamp) -> Result<Raised> {
         let lock = self.lock()?;
         let prefix = prefix(alert.app.as_ref(), alert.kind);
-        let (id, found) = self.place(&lock, &format!("{prefix}{}", self.digest(&alert)))?;
+        let (id, found) = self.place(&lock, &self.id(&alert))?;
         let nature = alert.kind.doc().nature;
         let (from, fate) = match found {
             None => (Slot::Pending, Fate::Pending(Box::new(Record::new(id.clone(), &self.host, alert, now)))),
@@ -138,13 +138,17 @@ impl Outbox {
         self.end(&kinds.iter().map(|&kind| prefix(app, kind)).collect::<Vec<_>>(), |record| record.resolved(now))
     }
 
+    fn id(&self, alert: &Alert) -> String {
+        format!("{}{}", prefix(alert.app.as_ref(), alert.kind), self.digest(alert))
+    }
+
     /// What became of `alert` at each of `sinks`, so far.
     pub fn told<'a>(
         &self,
         alert: &Alert,
         sinks: impl IntoIterator<Item = &'a String>,
     ) -> Result<BTreeMap<String, Hearing>> {
-        let id = format!("{}{}", prefix(alert.app.as_ref(), alert.kind), self.digest(alert));
+        let id = self.id(alert);
         let record = match self.load(&id, Slot::Pending)? {
             None => self.load(&id, Slot::Told)?,
             pending => pending,

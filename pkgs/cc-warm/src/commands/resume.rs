@@ -33,7 +33,8 @@ fn must_fit(session: &Session, name: &AppName, state: &AppState) -> Result<()> {
     let deployer = deployer::open(&session.host, app)?;
     parted::must_be_in_place(name, deployer.as_ref(), state)?;
     let observed = deployer.observe()?;
-    parted::must_fit(&session.host, app, deployer.as_ref(), state, &observed, (&good.identity).into())
+    parted::Facts { host: &session.host, app, deployer: deployer.as_ref(), state, observed: &observed }
+        .must_fit((&good.identity).into())
 }
 
 /// Runs it.

@@ -28,7 +28,7 @@ use crate::identity::{CommitId, Env, Identity};
 use crate::lock::AppLock;
 use crate::recipe::Mirror;
 use crate::recipe::version::Version;
-use crate::snapshot::Volume;
+use crate::snapshot::{Volume, is_no_space};
 use crate::sys::clock::Deadline;
 use crate::sys::untrusted::Untrusted;
 
@@ -55,7 +55,7 @@ impl DeployError {
     /// A fact about the app, unless it is the disk that says no: what is written here is our own.
     #[must_use]
     pub fn of(error: anyhow::Error) -> Self {
-        if error.chain().filter_map(|cause| cause.downcast_ref()).any(is_of_the_disk) {
+        if is_no_space(&error) || error.chain().filter_map(|cause| cause.downcast_ref()).any(is_damaged) {
             Self::Ours(error)
         } else {
             Self::Failed(error)
@@ -68,9 +68,8 @@ impl DeployError {
     }
 }
 
-fn is_of_the_disk(error: &std::io::Error) -> bool {
-    let damaged = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
-    damaged || matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem)
+fn is_damaged(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) || error.kind() == ErrorKind::ReadOnlyFilesystem
 }
 
 /// `error`, with the exit code of what is not ready where that is what it says.
@@ -146,7 +145,8 @@ pub struct Place {
 }
 
 /// An app that is elsewhere than the configuration says, in words.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Moved {
     /// Where it is.
     pub is: String,

@@ -22,6 +22,7 @@ use crate::host::Host;
 use crate::lock;
 use crate::state::{self, AppState};
 use crate::sys::command::Program;
+use crate::sys::durable;
 use crate::sys::untrusted::Untrusted;
 use crate::update::journal;
 use crate::update::saga::EventName;
@@ -79,11 +80,10 @@ pub fn without_configuration(path: &Path, error: &anyhow::Error, now: Timestamp)
 fn state_folder(host: &Host) -> StateFolder {
     let root = host.dirs.root();
     let Ok(found) = fs::metadata(root) else { return StateFolder::Missing };
-    let writable = tempfile::Builder::new().prefix(".doctor-").tempfile_in(root);
     StateFolder::There {
         mode: found.permissions().mode() & 0o7777,
         has_id: host.dirs.id().exists(),
-        not_writable: writable.err().map(|error| error.to_string()),
+        not_writable: durable::try_to_write(root).err().map(|error| error.to_string()),
         foreign: home::check(&host.dirs).err().map(|error| error.to_string()),
     }
 }

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::sys::command::Program;
+use crate::sys::durable;
 
 /// The folder of the `.env` of `app`, or of the file that it leads to, if an update could not write to it. `None`, too,
 /// where that cannot be known.
 pub(super) fn read_only_folder(app: &str, env: &Path, patience: Duration) -> Option<PathBuf> {
     let folder = fs::canonicalize(env).ok()?.parent()?.to_owned();
-    if tempfile::Builder::new().prefix(".cc-warm-").tempfile_in(&folder).is_err() {
+    if durable::try_to_write(&folder).is_err() {
         return Some(folder);
     }
     let show = Program::new("systemctl")

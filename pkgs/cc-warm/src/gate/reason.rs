@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Skipped;
+use crate::deployer::Moved;
 use crate::identity::CommitId;
 use crate::recipe::version::Version;
 use crate::sys::untrusted::Untrusted;
@@ -139,14 +140,7 @@ pub enum Reason {
         ways_out: [String; 2],
     },
     /// The app is elsewhere than the configuration says.
-    Moved {
-        /// Where it is.
-        is: String,
-        /// Where it would be.
-        configured: String,
-        /// What can be done, besides setting the configuration back.
-        by_hand: String,
-    },
+    Moved(Moved),
     /// It cannot be told what the target would be here, so it could not be deployed either.
     NotRendered {
         /// The target.
@@ -190,7 +184,7 @@ impl Reason {
                 | Self::RequiredEnv { .. }
                 | Self::NotRendered { .. }
                 | Self::Parted { .. }
-                | Self::Moved { .. }
+                | Self::Moved(_)
                 | Self::EnvironmentLost { .. }
                 | Self::Unsuitable { .. }
         )
@@ -249,9 +243,7 @@ impl Reason {
             Self::Parted { why, ways_out: [by_hand, restore] } => {
                 format!("what ran last is not started again: {why}; {by_hand}, or: {restore}")
             }
-            Self::Moved { is, configured, by_hand } => format!(
-                "it is {is}, and the configuration says {configured}: nothing is done until that is set back; or {by_hand}"
-            ),
+            Self::Moved(moved) => format!("{moved}: nothing is done until that is set back; or {}", moved.by_hand),
             Self::NotRendered { version, why } => {
                 format!("{version} cannot be rendered: {}", Untrusted::new(why).terminal())
             }

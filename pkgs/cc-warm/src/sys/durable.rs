@@ -11,6 +11,11 @@ use serde::de::DeserializeOwned;
 
 use super::fault;
 
+/// Fails if no file can be made in `dir`.
+pub fn try_to_write(dir: &Path) -> std::io::Result<()> {
+    tempfile::Builder::new().prefix(".cc-warm-").tempfile_in(dir).map(drop)
+}
+
 /// Replaces `path` by `bytes` (mode 0600): temporary file, fsync, rename, fsync of the folder.
 ///
 /// After a crash the file holds either all of its old content or all of the new.

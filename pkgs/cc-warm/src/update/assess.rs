@@ -42,7 +42,7 @@ impl Assessment {
     #[must_use]
     pub fn is_in_place(&self) -> bool {
         let Next::Gate(Decision::Hold { reasons, .. }) = &self.next else { return true };
-        !reasons.iter().any(|reason| matches!(reason, gate::Reason::Moved { .. }))
+        !reasons.iter().any(|reason| matches!(reason, gate::Reason::Moved(_)))
     }
 }
 
@@ -99,8 +99,8 @@ fn next(
     env: &Env,
 ) -> Result<Next> {
     if let Some(moved) = parted::moved(deployer, state)? {
-        let reason = gate::Reason::Moved { is: moved.is, configured: moved.configured, by_hand: moved.by_hand };
-        return Ok(Next::Gate(Decision::Hold { candidate: None, reasons: vec![reason], skipped: Vec::new() }));
+        let reasons = vec![gate::Reason::Moved(moved)];
+        return Ok(Next::Gate(Decision::Hold { candidate: None, reasons, skipped: Vec::new() }));
     }
     let last_good = state.last_good.as_ref().map(|good| &good.identity);
     let current = match observed {
@@ -108,7 +108,8 @@ fn next(
             let Some(identity) = last_good else {
                 return Ok(if app.ensure { first_deploy(app, state, published, env) } else { Next::NotDeployed });
             };
-            let doubt = parted::doubt(context.host, app, deployer, state, observed, identity.into())?;
+            let facts = parted::Facts { host: context.host, app, deployer, state, observed };
+            let doubt = facts.doubt(identity.into())?;
             return Ok(match doubt {
                 doubt if !state.resumed => Next::DownByHand { doubt },
                 None => Next::Resume(identity.clone()),
@@ -124,9 +125,8 @@ fn next(
         if deployment.state == crate::deployer::Convergence::Down {
             return Ok(Next::Down(identity.clone()));
         }
-        let same_code = |good: &Identity| good.version == identity.version && good.commit == identity.commit;
         // An operator may have brought back what was stuck, with the version that it had.
-        if !last_good.is_some_and(same_code) || state.stuck.is_some() {
+        if !last_good.is_some_and(|good| good.has_code_of(identity)) || state.stuck.is_some() {
             return Ok(Next::Adopt(identity.clone()));
         }
     }

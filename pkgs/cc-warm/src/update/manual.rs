@@ -205,7 +205,8 @@ pub fn restart(context: &Context<'_>, app: &App, lock: &AppLock, identity: &Iden
     let observed = deployer.observe()?;
     let state = AppState::load(&context.host.dirs, &app.name)?;
     parted::must_be_in_place(&app.name, deployer.as_ref(), &state)?;
-    parted::must_fit(context.host, app, deployer.as_ref(), &state, &observed, identity.into())?;
+    parted::Facts { host: context.host, app, deployer: deployer.as_ref(), state: &state, observed: &observed }
+        .must_fit(identity.into())?;
     let release = deployer.prepared(identity)?;
     Start {
         context,

@@ -221,7 +221,7 @@ pub fn unfinished(context: &Context<'_>, name: &AppName, error: &anyhow::Error) 
     let told = match progress.last {
         EventName::Begun => true,
         EventName::Stuck => error::exit_of(error) == Exit::NotReady,
-        _ => context.host.interrupt.by_shutdown().is_set() || shutdown::is_under_way(),
+        _ => shutdown::is_under_way(),
     };
     (!told).then_some(progress)
 }

@@ -29,41 +29,54 @@ impl<'a> From<&'a Identity> for Code<'a> {
     }
 }
 
-/// Why the data of `app`, which is not deployed, may be of another version than `code`, in words. `None`: nothing that can
-/// be known speaks for that.
-pub fn doubt(
-    host: &Host,
-    app: &App,
-    deployer: &dyn Deployer,
-    state: &AppState,
-    observed: &Observed,
-    code: Code<'_>,
-) -> Result<Option<String>> {
-    let Observed::Absent { has_data } = observed else { return Ok(None) };
-    if !app.stateful {
-        return Ok(None);
-    }
-    if let Some(why) = another(state, deployer.named()?.as_deref(), code) {
-        return Ok(Some(why));
-    }
-    let had_data = || -> Result<bool> {
-        let current = Store::new(&host.dirs, &app.name).current()?;
-        Ok(current.is_some_and(|snapshot| snapshot.volume_names().next().is_some()))
-    };
-    Ok((!has_data && had_data()?).then(|| "the volumes that it had are not there any more".to_owned()))
+/// What is known of an app when it is asked what may be started on its data.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// The host.
+    pub host: &'a Host,
+    /// The app.
+    pub app: &'a App,
+    /// Its deployer.
+    pub deployer: &'a dyn Deployer,
+    /// What is remembered of it.
+    pub state: &'a AppState,
+    /// What is deployed of it now.
+    pub observed: &'a Observed,
 }
 
-/// Whether the data is as a first deployment that came to nothing left it.
-pub fn is_as_first_tried(
-    host: &Host,
-    app: &App,
-    deployer: &dyn Deployer,
-    state: &AppState,
-    observed: &Observed,
-) -> Result<bool> {
-    let Some(version) = &state.first_tried else { return Ok(false) };
-    let code = Code { version, commit: state.seen.get(version).map(|seen| &seen.commit) };
-    Ok(doubt(host, app, deployer, state, observed, code)?.is_none())
+impl Facts<'_> {
+    /// Why the data of the app, which is not deployed, may be of another version than `code`, in words. `None`: nothing
+    /// that can be known speaks for that.
+    pub fn doubt(&self, code: Code<'_>) -> Result<Option<String>> {
+        let Observed::Absent { has_data } = self.observed else { return Ok(None) };
+        if !self.app.stateful {
+            return Ok(None);
+        }
+        if let Some(why) = another(self.state, self.deployer.named()?.as_deref(), code) {
+            return Ok(Some(why));
+        }
+        let had_data = || -> Result<bool> {
+            let current = Store::new(&self.host.dirs, &self.app.name).current()?;
+            Ok(current.is_some_and(|snapshot| snapshot.volume_names().next().is_some()))
+        };
+        Ok((!has_data && had_data()?).then(|| "the volumes that it had are not there any more".to_owned()))
+    }
+
+    /// Whether the data is as a first deployment that came to nothing left it.
+    pub fn is_as_first_tried(&self) -> Result<bool> {
+        let Some(version) = &self.state.first_tried else { return Ok(false) };
+        let code = Code { version, commit: self.state.seen.get(version).map(|seen| &seen.commit) };
+        Ok(self.doubt(code)?.is_none())
+    }
+
+    /// Refuses to start `code` on data that may be another version's.
+    pub fn must_fit(&self, code: Code<'_>) -> Result<()> {
+        let Some(why) = self.doubt(code)? else { return Ok(()) };
+        let name = &self.app.name;
+        let problem = Problem::new(format!("`{name}` is not started again: {why}; nothing was touched"));
+        let [by_hand, restore] = ways_out(name);
+        Err(problem.exit(Exit::Refused).hint(by_hand).hint(restore).into())
+    }
 }
 
 /// Whether somebody deployed another version since cc-warm last knew what is on the data, in words. `named`: what is
@@ -95,21 +108,6 @@ pub fn ways_out(app: &AppName) -> [String; 2] {
     ]
 }
 
-/// Refuses to start `code` on data that may be another version's.
-pub fn must_fit(
-    host: &Host,
-    app: &App,
-    deployer: &dyn Deployer,
-    state: &AppState,
-    observed: &Observed,
-    code: Code<'_>,
-) -> Result<()> {
-    let Some(why) = doubt(host, app, deployer, state, observed, code)? else { return Ok(()) };
-    let problem = Problem::new(format!("`{}` is not started again: {why}; nothing was touched", app.name));
-    let [by_hand, restore] = ways_out(&app.name);
-    Err(problem.exit(Exit::Refused).hint(by_hand).hint(restore).into())
-}
-
 /// Whether the app is elsewhere than the configuration says: then nothing that is asked of its deployer is about it.
 pub fn moved(deployer: &dyn Deployer, state: &AppState) -> Result<Option<Moved>> {
     let is_known = state.last_good.is_some() || state.stuck.is_some() || state.place.is_some();
@@ -127,7 +125,7 @@ pub fn must_be_in_place(app: &AppName, deployer: &dyn Deployer, state: &AppState
 pub fn note_observed(state: &mut AppState, observed: &Observed, place: Option<Place>) {
     let (Observed::Present(deployment), Some(good)) = (observed, &state.last_good) else { return };
     state.seen_other = match &deployment.what {
-        Known::Yes(now) if now.version == good.identity.version && now.commit == good.identity.commit => {
+        Known::Yes(now) if now.has_code_of(&good.identity) => {
             state.place = place;
             if deployment.state != Convergence::Down {
                 // Deployed again by hand: nothing is left to be resumed, neither now nor when it is undeployed the next time.

@@ -222,10 +222,11 @@ impl Run<'_> {
     }
 
     fn first_deploy(&self, state: &mut AppState, candidate: &Candidate) -> Result<Outcome> {
+        let (host, app, deployer) = (self.context.host, self.app, self.deployer);
         let observed = &self.assessment.observed;
         // What an earlier attempt of ours wrote, this version or a newer one can read.
         let ours = state.first_tried.as_ref().is_some_and(|tried| *tried <= candidate.version)
-            && parted::is_as_first_tried(self.context.host, self.app, self.deployer, state, observed)?;
+            && parted::Facts { host, app, deployer, state, observed }.is_as_first_tried()?;
         if matches!(observed, Observed::Absent { has_data: true }) && !ours {
             let name = &self.app.name;
             let reason = match state.first_tried.as_ref().filter(|tried| **tried > candidate.version) {

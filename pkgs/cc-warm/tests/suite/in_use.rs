@@ -1,11 +1,9 @@
 //! Somebody who is not the app uses its data: a shell, a backup.
 
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command};
 
 use cc_warm::demo::maker::Behaviour;
 use cc_warm::demo::sandbox::APP;
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::{Fixture, NOTES};
 use crate::signals::Halted;
@@ -48,25 +46,9 @@ fn an_app_whose_data_somebody_uses_is_not_stopped() {
 fn an_app_whose_data_somebody_uses_once_it_is_stopped_runs_again_soon() {
     let fixture = Fixture::running();
     fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
-    let mut update = Command::new(fixture.sandbox.program())
-        .arg("--config")
-        .arg(fixture.sandbox.config())
-        .args(["update", APP])
-        .env("CC_WARM_FAULT", "journal.stopping.after=stop")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let end = Instant::now() + Duration::from_mins(1);
-    let state = || std::fs::read_to_string(format!("/proc/{}/stat", update.id())).unwrap();
-    while !state().contains(") T ") {
-        assert!(Instant::now() < end, "{}", fixture.journal());
-        std::thread::yield_now();
-    }
+    let update = Halted::at(&fixture, &["journal.stopping.after"], &["update", APP]);
     let shell = Shell::in_the_volume_of(&fixture);
-    kill_process(Pid::from_child(&update), Signal::CONT).unwrap();
-    assert_eq!(update.wait().unwrap().code(), Some(11));
+    update.goes_on().expect(11);
     assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
     assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
     assert_eq!(fixture.journal(), "");

@@ -14,7 +14,7 @@ use crate::deployer::docker_cli::holding;
 use crate::deployer::{DeployError, Release, dotenv};
 use crate::lock::AppLock;
 use crate::sys::command::Program;
-use crate::sys::fault;
+use crate::sys::{durable, fault};
 
 impl AbraDeployer<'_> {
     pub(super) fn make_ready(&self, release: &Release, lock: &AppLock) -> Result<(), DeployError> {
@@ -201,8 +201,7 @@ impl AbraDeployer<'_> {
 fn must_be_writable(env: &Path) -> Result<()> {
     let path = fs::canonicalize(env).with_context(|| format!("cannot find `{}`", env.display()))?;
     let folder = path.parent().context("an `.env` has a folder")?;
-    let trial = tempfile::Builder::new().prefix(".cc-warm-").tempfile_in(folder);
-    trial.map(drop).with_context(|| {
+    durable::try_to_write(folder).with_context(|| {
         let leads = if path == env { String::new() } else { format!(", to which `{}` leads,", env.display()) };
         format!(
             "`{}`{leads} cannot be written: if that is for cc-warm's units only, add `{}` to their `ReadWritePaths`, or \
