@@ -100,8 +100,8 @@ pub fn open<'a>(host: &Host, app: &'a App) -> Result<Box<dyn Deployer + 'a>> {
 }
 
 impl process::Source for Mirror {
-    fn blob(&self, commit: &CommitId, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
-        Mirror::blob(self, commit, path, cap)
+    fn blobs(&self, commit: &CommitId, paths: &[&str], cap: u64) -> Result<Vec<Option<Vec<u8>>>> {
+        Mirror::blobs(self, commit, paths, cap)
     }
 
     fn export(&self, commit: &CommitId, dest: &Path) -> Result<()> {
