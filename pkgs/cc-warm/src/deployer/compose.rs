@@ -29,6 +29,8 @@ pub struct Mount {
     pub source: String,
     /// `service:/path`.
     pub place: String,
+    /// The folder of the volume that is mounted; empty: all of it.
+    pub part: String,
     /// Whether it cannot be written to.
     pub read_only: bool,
 }
@@ -98,6 +100,7 @@ impl Compose {
                     kind: mount["type"].as_str().unwrap_or("volume").to_owned(),
                     source: mount["source"].as_str().unwrap_or_default().to_owned(),
                     place: format!("{service}:{}", mount["target"].as_str().unwrap_or_default()),
+                    part: mount["volume"]["subpath"].as_str().unwrap_or_default().to_owned(),
                     read_only: mount["read_only"].as_bool().unwrap_or(false),
                 });
             }
@@ -155,7 +158,8 @@ impl Compose {
     pub fn rendering(&self, stack: &str) -> Rendering {
         let mut rendering = Rendering { images: self.images(), ..Rendering::default() };
         for mount in self.mounts() {
-            let how = if mount.read_only { " (read-only)" } else { "" };
+            let part = if mount.part.is_empty() { String::new() } else { format!(" from `{}`", mount.part) };
+            let how = format!("{part}{}", if mount.read_only { " (read-only)" } else { "" });
             match mount.kind.as_str() {
                 "volume" => {
                     let name = self.volume_identity(stack, mount.source);
@@ -407,6 +411,19 @@ configs:
         assert!(one.binds != other.binds && !format!("{one:?}").contains("hunter2"), "{one:?}");
         let host = with("{data: {driver_opts: {type: none, o: bind, device: /}}}");
         assert_eq!(host.binds, set(&["volume data with device=/, o=bind, type=none"]));
+    }
+
+    #[test]
+    fn another_folder_of_a_volume_is_another_place() {
+        let with = |options: &str| {
+            let mount = format!("{{type: volume, source: data, target: /d, volume: {{{options}}}}}");
+            Compose::parse(&format!("services: {{app: {{volumes: [{mount}]}}}}\n")).unwrap().rendering("s").volumes
+        };
+        assert_eq!(with("subpath: a")["data"], set(&["app:/d from `a`"]));
+        assert_eq!(with("nocopy: true"), with("subpath: ''"));
+        for other in ["subpath: b", "nocopy: true"] {
+            assert_ne!(with("subpath: a"), with(other), "{other}");
+        }
     }
 
     #[test]
