@@ -228,8 +228,11 @@ fn full_name(name: &str, value: &Value) -> String {
 /// What a service may do beyond the ordinary.
 fn privileges(service: &str, value: &Value) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
+    // Of what is no privilege but the want of one, there is nothing to approve.
+    let gives =
+        |item: &String| !matches!(item.replace('=', ":").as_str(), "no-new-privileges" | "no-new-privileges:true");
     for key in ["cap_add", "devices", "security_opt"] {
-        let items = value[key].as_array().into_iter().flatten().filter_map(text);
+        let items = value[key].as_array().into_iter().flatten().filter_map(text).filter(gives);
         all.extend(items.map(|item| format!("{service}: {key} {item}")));
     }
     if value["privileged"] == true {
@@ -423,6 +426,20 @@ configs:
         assert_eq!(with("nocopy: true"), with("subpath: ''"));
         for other in ["subpath: b", "nocopy: true"] {
             assert_ne!(with("subpath: a"), with(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn less_that_a_service_may_do_is_no_privilege() {
+        let with = |option: &str| {
+            let yaml = format!("services: {{app: {{security_opt: ['{option}']}}}}\n");
+            Compose::parse(&yaml).unwrap().rendering("s").privileges
+        };
+        for option in ["no-new-privileges:true", "no-new-privileges=true", "no-new-privileges"] {
+            assert_eq!(with(option), BTreeSet::new(), "{option}");
+        }
+        for option in ["no-new-privileges:false", "apparmor:unconfined", "seccomp=unconfined"] {
+            assert_eq!(with(option).len(), 1, "{option}");
         }
     }
 
