@@ -23,7 +23,7 @@ use super::links::{self, Linked, Links, Node};
 use super::meter::Meter;
 use super::predecessor::Takeover;
 use super::tree::Copied;
-use super::xattrs::Way;
+use super::xattrs::{Wanted, Way};
 use super::{flags, xattrs};
 use crate::sys::{fault, raw};
 
@@ -192,6 +192,10 @@ impl Maker {
         flags::apply_early(to, entry.flags, self.live.then_some(entry.project), &self.target_flags)
     }
 
+    fn wanted(&self, entry: &Entry) -> Wanted {
+        if self.live { Wanted::Recorded(entry.xattrs) } else { Wanted::All }
+    }
+
     fn is_ours(&self, entry: &Entry) -> bool {
         (entry.uid, entry.gid) == self.us
     }
@@ -248,7 +252,7 @@ impl Maker {
         if entry.mode & (0o7000 | self.umask) != 0 {
             fchmod(&*to, Mode::from_raw_mode(entry.mode)).context("its mode")?;
         }
-        let copied = xattrs::copy(&Way::open(from), &Way::open(&*to), &mut kit.xattrs)?;
+        let copied = xattrs::copy(&Way::open(from), &Way::open(&*to), self.wanted(entry), &mut kit.xattrs)?;
         self.lessen(copied.whole);
         entry.xattrs = copied.sum;
         futimens(&*to, &times(stat.atime(), entry.mtime)).context("its times")?;
@@ -318,7 +322,8 @@ impl Maker {
         if entry.kind != FileType::Symlink {
             chmodat(target, &*name, Mode::from_raw_mode(entry.mode), AtFlags::empty()).context("its mode")?;
         }
-        let copied = xattrs::copy(&Way::to(&folder.source, &name), &Way::to(target, &name), &mut kit.xattrs)?;
+        let (from, to) = (Way::to(&folder.source, &name), Way::to(target, &name));
+        let copied = xattrs::copy(&from, &to, self.wanted(entry), &mut kit.xattrs)?;
         self.lessen(copied.whole);
         entry.xattrs = copied.sum;
         let times = times(stat.atime(), entry.mtime);
@@ -344,7 +349,8 @@ impl Maker {
             }
             fchmod(&**to, Mode::from_raw_mode(entry.mode)).context("its mode")?;
             if entry.xattrs.is_some() {
-                self.lessen(xattrs::copy(&Way::open(&**from), &Way::open(&**to), buffers)?.whole);
+                let (from, to) = (Way::open(&**from), Way::open(&**to));
+                self.lessen(xattrs::copy(&from, &to, Wanted::Recorded(entry.xattrs), buffers)?.whole);
             }
             futimens(&**to, &times(Stat::of(&**from)?.atime(), entry.mtime)).context("its times")?;
             if entry.flags != 0 {

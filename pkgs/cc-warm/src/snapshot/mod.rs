@@ -21,6 +21,8 @@ mod garbage;
 mod generations;
 #[cfg(test)]
 mod image_tests;
+#[cfg(test)]
+mod kinds_tests;
 mod known;
 mod links;
 mod make;
