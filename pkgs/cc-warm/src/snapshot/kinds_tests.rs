@@ -4,15 +4,19 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{XattrFlags, lgetxattr, lsetxattr};
+use rustix::fs::{
+    CWD, IFlags, RenameFlags, XattrFlags, ioctl_getflags, ioctl_setflags, lgetxattr, lsetxattr, renameat_with,
+};
 use rustix::io::Errno;
 
 use super::catalog::Catalog;
 use super::file_system_tests::Mounted;
+use super::flags;
 use super::restore::{Restore, restore};
 use super::take::{Take, take};
 use super::test_tree::{Place, see};
 use super::verify::{Check, verify};
+use crate::sys::raw::{get_fs_xattr, set_fs_xattr};
 use crate::sys::signals::Interrupt;
 
 /// Where the live data lies, and where its copies do.
@@ -141,4 +145,32 @@ fn acls_which_xfs_lists_twice_go_to_any_kind_of_file_system_and_back() {
             assert_eq!(read(&source), read(&copy), "{live} {store}");
         }
     }
+}
+
+#[test]
+fn data_of_another_project_than_its_folder_hands_down_cannot_change_places() {
+    let test = "data_of_another_project_than_its_folder_hands_down_cannot_change_places";
+    let Some(mounted) = Mounted::new("xfs", &[], test) else { return };
+    let (folder, data) = (mounted.path().join("v"), mounted.path().join("v/_data"));
+    fs::create_dir_all(&data).unwrap();
+    let put = |path: &Path, project: u32, flags: IFlags| {
+        let file = fs::File::open(path).unwrap();
+        let mut value = get_fs_xattr(&file).unwrap();
+        value.project = project;
+        set_fs_xattr(&file, value).unwrap();
+        ioctl_setflags(&file, ioctl_getflags(&file).unwrap() | flags).unwrap();
+    };
+    put(&data, 9, IFlags::empty());
+    assert_eq!(flags::pins(&data), None);
+    put(&folder, 7, IFlags::PROJECT_INHERIT);
+    assert!(flags::pins(&data).unwrap().contains("hands down project 7"));
+    // So it is: what is built gets the data's project.
+    let new = mounted.path().join("v/new");
+    fs::create_dir(&new).unwrap();
+    put(&new, 9, IFlags::empty());
+    fs::create_dir(folder.join("in")).unwrap();
+    let exchanged = renameat_with(CWD, &new, CWD, folder.join("in"), RenameFlags::EXCHANGE);
+    assert_eq!(exchanged, Err(Errno::XDEV));
+    put(&data, 7, IFlags::empty());
+    assert_eq!(flags::pins(&data), None);
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::record::Account;
 use crate::config::App;
-use crate::snapshot::Volume;
+use crate::snapshot::{Volume, flags};
 use crate::sys::durable;
 
 const DATA: &str = "_data";
@@ -202,7 +202,7 @@ impl<'a> Volumes<'a> {
         if mount_id(&data)? != mount_id(&self.root.join(full_name))? || dir.dev() != found.dev() {
             return Ok(Some(format!("`{}` is a mount or a file system of its own", data.display())));
         }
-        Ok(None)
+        Ok(flags::pins(&data))
     }
 }
 
