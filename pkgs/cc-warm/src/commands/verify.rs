@@ -3,12 +3,14 @@
 use anyhow::Result;
 use serde::Serialize;
 
+use super::results::worse;
 use super::session::{Session, Voice, print_json};
 use crate::alert::{Alert, Kind as AlertKind};
 use crate::cli::Global;
 use crate::config::names::AppName;
 use crate::error::{Exit, Problem};
 use crate::snapshot::{Audit, Depth, Finding, Role, Snapshot, Store, Work};
+use crate::sys::out::show;
 use crate::update::context::Context;
 
 /// Checks the snapshots of apps: their structure against what was recorded, the content of every file against its digest.
@@ -54,16 +56,17 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     for app in session.select(&args.apps)? {
         let voice = Voice::of(&app);
         let row = check(&session, &app, depth, &voice)?;
-        if !session.json {
-            print!("{}", text(&row));
-        }
         if row.is_bad() {
             worst = Exit::Failed;
         }
-        tell(&session.context(&voice), &row)?;
+        let told = tell(&session.context(&voice), &row);
+        if !session.json {
+            show!("{}", text(&row).trim_end());
+        }
+        told?;
         rows.push(row);
         if session.host.interrupt.is_set() {
-            worst = worst.max(Exit::Cancelled);
+            worst = worse(worst, Exit::Cancelled);
             break;
         }
     }
