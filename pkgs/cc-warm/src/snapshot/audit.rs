@@ -111,7 +111,7 @@ impl Store {
     pub fn complete_digests(&self, id: &SnapshotId, work: Work<'_>) -> Result<()> {
         let Some(snapshot) = self.get(id)? else { return Ok(()) };
         let folder = Folder::of(self.folder(id));
-        let done = self.folder(id).join("digested.json");
+        let done = folder.digested();
         if snapshot.volumes.iter().all(|copy| copy.digested) || done.exists() {
             return Ok(());
         }
@@ -135,6 +135,8 @@ impl Audit {
         let check = || -> Result<u64> {
             let recorded = Reader::open(&catalog)?.header().sum.clone();
             anyhow::ensure!(recorded == copy.sum, "its entries are not those that were recorded when it was taken");
+            let lacks = (copy.digested || folder.digested().exists()) && !Reader::open(&catalog)?.is_digested();
+            anyhow::ensure!(!lacks, "digests of its content are missing, and were taken");
             let check = Check { flags: copy.lessened == 0, ..Check::of(&tree, &catalog) };
             verify::verify(&check, &(), work.interrupt)
         };
