@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{
-    CWD, IFlags, RenameFlags, XattrFlags, ioctl_getflags, ioctl_setflags, lgetxattr, lsetxattr, renameat_with,
+    CWD, FileType, IFlags, Mode, RenameFlags, XattrFlags, ioctl_getflags, ioctl_setflags, lgetxattr, lsetxattr,
+    makedev, mknodat, renameat_with,
 };
 use rustix::io::Errno;
 
@@ -15,6 +16,7 @@ use super::flags;
 use super::restore::{Restore, restore};
 use super::take::{Take, take};
 use super::test_tree::{Place, see};
+use super::trash;
 use super::verify::{Check, verify};
 use crate::sys::raw::{get_fs_xattr, set_fs_xattr};
 use crate::sys::signals::Interrupt;
@@ -173,4 +175,24 @@ fn data_of_another_project_than_its_folder_hands_down_cannot_change_places() {
     assert_eq!(exchanged, Err(Errno::XDEV));
     put(&data, 7, IFlags::empty());
     assert_eq!(flags::pins(&data), None);
+}
+
+#[test]
+fn a_device_number_that_the_state_folders_file_system_cannot_have_is_no_change_of_the_data() {
+    let test = "a_device_number_that_the_state_folders_file_system_cannot_have_is_no_change_of_the_data";
+    let Some(pair) = Pair::new("btrfs", "xfs", test) else { return };
+    let node = pair.live.source().join("node");
+    let Ok(()) = mknodat(CWD, &node, FileType::CharacterDevice, Mode::RUSR, makedev(4095, 1_048_575)) else {
+        return eprintln!("skipped, no such node can be made here: {test}");
+    };
+    for running in [true, false] {
+        let error = pair.try_take(running).unwrap_err();
+        let said = format!("{error:#}");
+        assert!(said.contains("`node`: it cannot be made in the copy: Invalid argument"), "{said}");
+        assert!(!super::is_passing(&error), "{said}");
+        trash::delete(&pair.store.path("copy")).unwrap();
+        for path in [pair.catalog().entries, pair.catalog().digests] {
+            trash::delete(&path).unwrap();
+        }
+    }
 }

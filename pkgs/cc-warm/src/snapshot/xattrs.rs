@@ -262,7 +262,12 @@ fn set_all(
             Err(Errno::OPNOTSUPP | Errno::INVAL) if is_private(name) => *whole = false,
             Err(e) => {
                 let text = format!("its attribute `{}` cannot be set: {}", Shown(name), io::Error::from(e));
-                return Ok(Some((at, io::Error::new(io::Error::from(e).kind(), text))));
+                // Of the other kinds one would be taken for what somebody did to the source.
+                let kind = match io::Error::from(e).kind() {
+                    kind @ (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => kind,
+                    _ => io::ErrorKind::Other,
+                };
+                return Ok(Some((at, io::Error::new(kind, text))));
             }
         }
     }
