@@ -30,6 +30,8 @@ mod measure;
 pub mod meter;
 pub mod moment;
 pub mod names;
+#[cfg(test)]
+mod overlay_tests;
 pub mod predecessor;
 mod preflight;
 mod record;
