@@ -199,6 +199,9 @@ impl<'a> Volumes<'a> {
             return Ok(Some(format!("`{}` is not a folder", data.display())));
         }
         let dir = fs::symlink_metadata(self.root.join(full_name))?;
+        if dir.is_symlink() {
+            return Ok(Some(format!("`{}` is a symbolic link", self.root.join(full_name).display())));
+        }
         if mount_id(&data)? != mount_id(&self.root.join(full_name))? || dir.dev() != found.dev() {
             return Ok(Some(format!("`{}` is a mount or a file system of its own", data.display())));
         }
