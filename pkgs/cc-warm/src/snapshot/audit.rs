@@ -135,10 +135,11 @@ impl Audit {
         let check = || -> Result<u64> {
             let recorded = Reader::open(&catalog)?.header().sum.clone();
             anyhow::ensure!(recorded == copy.sum, "its entries are not those that were recorded when it was taken");
+            let check = Check { flags: copy.lessened == 0, ..Check::of(&tree, &catalog) };
+            let entries = verify::verify(&check, &(), work.interrupt)?;
             let lacks = (copy.digested || folder.digested().exists()) && !Reader::open(&catalog)?.is_digested();
             anyhow::ensure!(!lacks, "digests of its content are missing, and were taken");
-            let check = Check { flags: copy.lessened == 0, ..Check::of(&tree, &catalog) };
-            verify::verify(&check, &(), work.interrupt)
+            Ok(entries)
         };
         match check() {
             Ok(entries) => self.entries += entries,
