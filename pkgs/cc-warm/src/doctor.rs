@@ -284,6 +284,10 @@ fn of_app(app: &AppFacts) -> Vec<Check> {
         (_, Some(holder)) => all.push(check(Level::Warning, format!("busy: {holder}"))),
         (None, None) => {}
     }
+    if let Some(why) = &app.damaged {
+        let mend = format!("cc-warm verify {0} says what; while it is healthy: cc-warm snapshot {0}", app.name);
+        all.push(check(Level::Bad, why.clone()).mend(mend));
+    }
     if let Some((path, state)) = &app.env {
         let path = path.display();
         match state {

@@ -2,6 +2,9 @@
 //!
 //! Dependencies point down this list: commands → update → gate, snapshot, deployer, health, alert → state, recipe → sys.
 
+// They panic where whoever reads is gone; `sys::out` does not.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod alert;
 pub mod cli;
 pub mod commands;

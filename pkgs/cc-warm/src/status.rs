@@ -95,8 +95,15 @@ pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
         status.notes.push("not declared any more; nothing of it is touched".to_owned());
         status.hints.push(format!("cc-warm forget {name}"));
     }
-    match Store::new(&host.dirs, name).current() {
+    let store = Store::new(&host.dirs, name);
+    match store.current() {
         Ok(Some(snapshot)) => {
+            if store.is_damaged(&snapshot.id) {
+                let note =
+                    "its known-good is damaged: data may not come back, and while it is healthy a new one can be taken";
+                status.wrong(note.to_owned(), Some(format!("cc-warm verify {name}")));
+                status.hints.push(format!("cc-warm snapshot {name}"));
+            }
             status.known_good = Some(KnownGood {
                 id: snapshot.id.to_string(),
                 version: snapshot.tag.identity.version.clone(),

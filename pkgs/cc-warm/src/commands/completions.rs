@@ -5,6 +5,7 @@ use clap::CommandFactory;
 
 use crate::cli::Cli;
 use crate::error::Exit;
+use crate::sys::out::show;
 
 /// Prints a completion script for a shell on stdout.
 #[derive(Debug, clap::Args)]
@@ -15,6 +16,8 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<Exit> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "cc-warm", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "cc-warm", &mut script);
+    show!("{}", String::from_utf8_lossy(&script).trim_end());
     Ok(Exit::Done)
 }

@@ -7,6 +7,7 @@ use crate::cli::Global;
 use crate::doctor;
 use crate::error::Exit;
 use crate::sys::clock::Clock;
+use crate::sys::out::show;
 
 /// Checks whether the host is set up right, and names the command that mends what is not. Touches nothing.
 ///
@@ -25,7 +26,7 @@ pub fn run(global: &Global, _args: &Args) -> Result<Exit> {
     if global.json {
         print_json(&serde_json::json!({ "format": 1, "ok": exit == Exit::Done, "checks": checks }))?;
     } else {
-        print!("{}", doctor::text(&checks));
+        show!("{}", doctor::text(&checks).trim_end());
     }
     Ok(exit)
 }

@@ -9,6 +9,7 @@ use crate::config::names::AppName;
 use crate::downtime::seconds;
 use crate::error::{self, Exit};
 use crate::snapshot::{Preflight, bytes};
+use crate::sys::out::{say, show};
 use crate::update::manual::{self, Forecast};
 
 /// Takes a known-good snapshot of an app now. The app is stopped for as long as that takes.
@@ -59,7 +60,7 @@ fn dry_run(session: &Session, apps: &[AppName]) -> Result<Exit> {
         let row = match manual::forecast(&session.host, session.config.app(app)?) {
             Ok(forecast) => {
                 if !session.json {
-                    print!("{}", text(app, &forecast));
+                    show!("{}", text(app, &forecast).trim_end());
                 }
                 let refusal = forecast.preflight.refusal();
                 let exit = if refusal.is_some() { Exit::Failed } else { Exit::Done };
@@ -70,7 +71,7 @@ fn dry_run(session: &Session, apps: &[AppName]) -> Result<Exit> {
                 let (exit, report) = (error::exit_of(&error), error::report(&error));
                 worst = worst.max(exit);
                 if !session.json {
-                    eprint!("{app}: {report}");
+                    say!("{app}: {}", report.trim_end());
                 }
                 Row { app, exit: exit as u8, forecast: None, error: Some(report) }
             }

@@ -3,12 +3,14 @@
 use anyhow::Result;
 use serde::Serialize;
 
+use super::results::worse;
 use super::session::{Session, Voice, print_json};
 use crate::alert::{Alert, Kind as AlertKind};
 use crate::cli::Global;
 use crate::config::names::AppName;
 use crate::error::{Exit, Problem};
 use crate::snapshot::{Audit, Depth, Finding, Role, Snapshot, Store, Work};
+use crate::sys::out::show;
 use crate::update::context::Context;
 
 /// Checks the snapshots of apps: their structure against what was recorded, the content of every file against its digest.
@@ -35,8 +37,16 @@ struct Row {
     snapshots: Vec<Audit>,
     /// Those that cannot be read.
     unreadable: Vec<Unreadable>,
+    /// How many went, because others took their place, while they were read.
+    #[serde(skip_serializing_if = "is_none")]
+    replaced: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Serialize)]
@@ -54,16 +64,17 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     for app in session.select(&args.apps)? {
         let voice = Voice::of(&app);
         let row = check(&session, &app, depth, &voice)?;
-        if !session.json {
-            print!("{}", text(&row));
-        }
         if row.is_bad() {
             worst = Exit::Failed;
         }
-        tell(&session.context(&voice), &row)?;
+        let told = tell(&session.context(&voice), &row);
+        if !session.json {
+            show!("{}", text(&row).trim_end());
+        }
+        told?;
         rows.push(row);
         if session.host.interrupt.is_set() {
-            worst = worst.max(Exit::Cancelled);
+            worst = worse(worst, Exit::Cancelled);
             break;
         }
     }
@@ -77,7 +88,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
 fn check(session: &Session, app: &AppName, depth: Depth, voice: &Voice) -> Result<Row> {
     let store = Store::new(&session.host.dirs, app);
     let work = Work { reporter: voice, interrupt: &session.host.interrupt };
-    let mut row = Row { app: app.clone(), snapshots: Vec::new(), unreadable: Vec::new(), error: None };
+    let mut row = Row { app: app.clone(), snapshots: Vec::new(), unreadable: Vec::new(), replaced: 0, error: None };
     let listing = match store.list() {
         Ok(listing) => listing,
         Err(error) => {
@@ -89,8 +100,8 @@ fn check(session: &Session, app: &AppName, depth: Depth, voice: &Voice) -> Resul
         match store.audit(snapshot, depth, work) {
             Ok(audit) if audit.problems.is_empty() || is_there(&store, snapshot) => row.snapshots.push(audit),
             // An update replaced it meanwhile.
-            Ok(_) => {}
-            Err(_) if !is_there(&store, snapshot) => {}
+            Ok(_) => row.replaced += 1,
+            Err(_) if !is_there(&store, snapshot) => row.replaced += 1,
             Err(error) => return Err(error),
         }
     }
@@ -137,7 +148,13 @@ fn text(row: &Row) -> String {
     let app = &row.app;
     let mut text = String::new();
     if row.snapshots.is_empty() && !row.is_bad() {
-        return format!("{app}: no snapshot\n");
+        return match row.replaced {
+            0 => format!("{app}: no snapshot\n"),
+            count => format!(
+                "{app}: nothing is known: {count} snapshot(s) were replaced while they were read\n  \
+                 hint: cc-warm verify {app}\n"
+            ),
+        };
     }
     for audit in &row.snapshots {
         let role = match audit.role {
@@ -218,6 +235,7 @@ mod tests {
             app: "login".parse().unwrap(),
             snapshots: vec![previous, audit("a1", &["volume `login_data`: `db/f` has another size"])],
             unreadable: vec![Unreadable { id: "c3".to_owned(), why: "`manifest.json` has format 2".to_owned() }],
+            replaced: 1,
             error: None,
         };
         insta::assert_snapshot!(text(&row), @r"
@@ -227,8 +245,14 @@ mod tests {
         login: snapshot c3 CANNOT BE READ: `manifest.json` has format 2
           hint: check the disk; while the app is healthy: cc-warm snapshot login
         ");
-        let none = Row { app: "login".parse().unwrap(), snapshots: vec![], unreadable: vec![], error: None };
+        let mut none =
+            Row { app: "login".parse().unwrap(), snapshots: vec![], unreadable: vec![], replaced: 0, error: None };
         insta::assert_snapshot!(text(&none), @"login: no snapshot");
+        none.replaced = 2;
+        insta::assert_snapshot!(text(&none), @r"
+        login: nothing is known: 2 snapshot(s) were replaced while they were read
+          hint: cc-warm verify login
+        ");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::sys::durable;
+use crate::sys::out::show;
 
 /// The longest note.
 const NOTE_CAP: u64 = 64 << 10;
@@ -44,7 +45,7 @@ pub fn serve(args: &Args) -> Result<()> {
     }
     let notes = Notes { path: data.join("notes") };
     notes.migrate(args.format)?;
-    println!("{} runs on data of format {}", args.release, args.format);
+    show!("{} runs on data of format {}", args.release, args.format);
     if args.behaviour == "dies" {
         bail!("{} cannot go on", args.release);
     }
@@ -54,14 +55,14 @@ pub fn serve(args: &Args) -> Result<()> {
         match listener.accept() {
             Ok((stream, _)) => {
                 if let Err(error) = answer(&stream, args, &notes) {
-                    println!("a request failed: {error:#}");
+                    show!("a request failed: {error:#}");
                 }
             }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(5)),
             Err(e) => return Err(e.into()),
         }
     }
-    println!("{} ends", args.release);
+    show!("{} ends", args.release);
     Ok(())
 }
 
@@ -81,7 +82,7 @@ impl Notes {
         ensure!(found <= format, "it refuses the data: it has format {found}, this program reads up to {format}");
         if found < format {
             durable::replace(&self.path, format!("format {format}\n{rest}").as_bytes())?;
-            println!("migrated the data from format {found} to {format}");
+            show!("migrated the data from format {found} to {format}");
         }
         Ok(())
     }

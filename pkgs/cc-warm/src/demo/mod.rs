@@ -12,24 +12,25 @@ use anyhow::{Context, Result};
 
 use self::sandbox::Sandbox;
 use self::tour::Tour;
+use crate::sys::out::show;
 
 /// Runs the demo in a new folder; `keep` leaves it, and what runs in it.
 pub fn run(program: &Path, keep: bool) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("cc-warm-demo-").tempdir().context("cannot make a sandbox")?;
     let sandbox = Sandbox::new(folder.path(), program)?;
-    println!("cc-warm demo, in {}\n", folder.path().display());
+    show!("cc-warm demo, in {}\n", folder.path().display());
     let mut tour = Tour::new(&sandbox);
     let walked = steps::all(&mut tour);
     if keep {
         let kept = folder.keep();
-        println!("\nThe sandbox is kept. The app runs. To play with it:\n");
+        show!("\nThe sandbox is kept. The app runs. To play with it:\n");
         let config = kept.join("config.json");
         for words in
             ["status", "plan", "history notes", "verify notes", "restore notes", "pause notes", "undeploy notes"]
         {
-            println!("  {} --config {} {words}", kept.join("cc-warm").display(), config.display());
+            show!("  {} --config {} {words}", kept.join("cc-warm").display(), config.display());
         }
-        println!(
+        show!(
             "  tail -F {}\n\nWhen you are done: undeploy it, and delete {}",
             kept.join("alerts.jsonl").display(),
             kept.display()
@@ -40,7 +41,7 @@ pub fn run(program: &Path, keep: bool) -> Result<()> {
         walked?;
         let output = undeployed?;
         anyhow::ensure!(output.status.success(), "the demo's app could not be undeployed: {output}");
-        println!(
+        show!(
             "\n{} checks passed in {:.0} s; the sandbox is gone (`--keep` leaves it).",
             tour.checks(),
             tour.seconds()

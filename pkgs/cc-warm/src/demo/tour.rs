@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use super::sandbox::{APP, Sandbox};
 use crate::sys::command::Output;
+use crate::sys::out::show;
 use crate::sys::untrusted::Untrusted;
 
 /// A walk through the demo's steps.
@@ -37,17 +38,17 @@ impl<'a> Tour<'a> {
     /// Begins a step.
     pub(super) fn step(&mut self, title: &str) {
         self.steps += 1;
-        println!("{}{}. {title}", if self.steps == 1 { "" } else { "\n" }, self.steps);
+        show!("{}{}. {title}", if self.steps == 1 { "" } else { "\n" }, self.steps);
     }
 
     /// Says what happens.
     pub(super) fn say(text: &str) {
-        println!("   {text}");
+        show!("   {text}");
     }
 
     /// Runs cc-warm, shows what it prints, and checks what it exits with.
     pub(super) fn run(&mut self, words: &[&str], exit: i32) -> Result<String> {
-        println!("   $ cc-warm {}", words.join(" "));
+        show!("   $ cc-warm {}", words.join(" "));
         let output = self.sandbox.run(words)?;
         let text = Self::show(&output);
         self.check(&format!("it exits with {exit}"), output.status.code() == Some(exit), &text)?;
@@ -57,7 +58,7 @@ impl<'a> Tour<'a> {
     fn show(output: &Output) -> String {
         let text = format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
         for line in text.lines() {
-            println!("     {}", Untrusted::new(line).terminal());
+            show!("     {}", Untrusted::new(line).terminal());
         }
         text
     }
@@ -65,10 +66,10 @@ impl<'a> Tour<'a> {
     /// States what was checked; an error if it does not hold.
     pub(super) fn check(&mut self, claim: &str, holds: bool, evidence: &str) -> Result<()> {
         if !holds {
-            println!("   FAILED: {claim}");
+            show!("   FAILED: {claim}");
             bail!("the demo failed: {claim}\n{evidence}");
         }
-        println!("   ✓ {claim}");
+        show!("   ✓ {claim}");
         self.checks += 1;
         Ok(())
     }

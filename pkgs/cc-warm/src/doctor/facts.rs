@@ -97,6 +97,8 @@ pub struct AppFacts {
     pub journal: Option<(String, bool)>,
     /// A state file or a journal that cannot be used.
     pub unusable: Option<String>,
+    /// Whether `verify` found its known-good damaged, or it cannot be read.
+    pub damaged: Option<String>,
     /// Its `.env`, and whether it is missing though the app was deployed.
     pub env: Option<(PathBuf, EnvFile)>,
     /// What its probes say; `None`: not asked, for it does not run.

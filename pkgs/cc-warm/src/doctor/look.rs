@@ -20,6 +20,7 @@ use crate::health::probe;
 use crate::home;
 use crate::host::Host;
 use crate::lock;
+use crate::snapshot::Store;
 use crate::state::{self, AppState};
 use crate::sys::command::Program;
 use crate::sys::durable;
@@ -131,6 +132,13 @@ fn of_app(host: &Host, name: &AppName, app: Option<&App>) -> AppFacts {
         }
         Err(error) => facts.unusable = Some(error.into_problem(name).to_string()),
     }
+    let store = Store::new(&host.dirs, name);
+    facts.damaged = match store.current() {
+        Ok(known) => known
+            .filter(|known| store.is_damaged(&known.id))
+            .map(|known| format!("its known-good, snapshot {}, is damaged", known.id)),
+        Err(error) => Some(format!("its known-good cannot be read: {error:#}")),
+    };
     let state = AppState::load(&host.dirs, name);
     if let Err(error) = &state {
         facts.unusable = Some(format!("{error:#}"));

@@ -234,3 +234,16 @@ fn knows_versions_of_abra_that_are_too_old() {
         assert_eq!(is_old(text), old, "{text}");
     }
 }
+
+#[test]
+fn a_known_good_that_is_damaged_is_bad_though_the_app_is_healthy() {
+    let mut facts = well();
+    facts.apps[0].damaged = Some("its known-good, snapshot 3f, is damaged".into());
+    let (text, exit) = judged(&facts);
+    assert_eq!(exit, Exit::Failed);
+    assert!(text.contains("BAD      app login"), "{text}");
+    assert!(
+        text.contains("mend: cc-warm verify login says what; while it is healthy: cc-warm snapshot login"),
+        "{text}"
+    );
+}

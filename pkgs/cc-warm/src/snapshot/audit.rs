@@ -99,7 +99,8 @@ impl Store {
             }
         }
         drop(told);
-        if audit.complete && (depth.content || !audit.problems.is_empty()) {
+        // What is wrong is wrong however little was read; that nothing is, only all of it says.
+        if !audit.problems.is_empty() || audit.complete && depth.content {
             self.note_damage(&snapshot.id, &audit.problems)?;
         }
         Ok(audit)
@@ -110,7 +111,7 @@ impl Store {
     pub fn complete_digests(&self, id: &SnapshotId, work: Work<'_>) -> Result<()> {
         let Some(snapshot) = self.get(id)? else { return Ok(()) };
         let folder = Folder::of(self.folder(id));
-        let done = self.folder(id).join("digested.json");
+        let done = folder.digested();
         if snapshot.volumes.iter().all(|copy| copy.digested) || done.exists() {
             return Ok(());
         }
@@ -135,7 +136,10 @@ impl Audit {
             let recorded = Reader::open(&catalog)?.header().sum.clone();
             anyhow::ensure!(recorded == copy.sum, "its entries are not those that were recorded when it was taken");
             let check = Check { flags: copy.lessened == 0, ..Check::of(&tree, &catalog) };
-            verify::verify(&check, &(), work.interrupt)
+            let entries = verify::verify(&check, &(), work.interrupt)?;
+            let lacks = (copy.digested || folder.digested().exists()) && !Reader::open(&catalog)?.is_digested();
+            anyhow::ensure!(!lacks, "digests of its content are missing, and were taken");
+            Ok(entries)
         };
         match check() {
             Ok(entries) => self.entries += entries,
@@ -168,5 +172,47 @@ impl Audit {
         if more > 0 {
             self.problems.push(format!("volume `{}`: {more} more files", copy.name));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, FileTimes};
+
+    use super::*;
+    use crate::snapshot::Reporter;
+    use crate::snapshot::store_tests::Place;
+    use crate::sys::signals::Interrupt;
+
+    /// Ends what it is told of once so much is done.
+    struct Ends(Interrupt);
+
+    impl Reporter for Ends {
+        fn done(&self, done: Totals) {
+            if done.bytes > 1 << 17 {
+                self.0.set();
+            }
+        }
+    }
+
+    #[test]
+    fn damage_that_was_read_before_an_interrupt_is_found_and_noted() {
+        let place = Place::new(&["a"]);
+        for n in 0..8 {
+            fs::write(place.volumes[0].data().join(n.to_string()), vec![n; 1 << 16]).unwrap();
+        }
+        let snapshot = place.take("one");
+        let path = Folder::of(place.store.folder(&snapshot.id)).tree("a").join("0");
+        let changed = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, vec![9; 1 << 16]).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_times(FileTimes::new().set_modified(changed)).unwrap();
+        let interrupt = Interrupt::never();
+        let work = Work { reporter: &Ends(interrupt.clone()), interrupt: &interrupt };
+        let depth = Depth { content: true, rate: Some(1 << 18) };
+        let audit = place.store.audit(&snapshot, depth, work).unwrap();
+        assert!(!audit.complete && audit.checked < 8, "{audit:?}");
+        assert_eq!(audit.problems, ["volume `a`: `0` has other content than its digest says"]);
+        assert!(place.store.is_damaged(&snapshot.id));
     }
 }

@@ -27,9 +27,17 @@ pub(super) struct Other;
 #[error("a folder was exchanged for another one meanwhile")]
 pub(super) struct Exchanged;
 
+/// What failed on the copy's side: its number says nothing of who writes to what is copied.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct OfCopy(pub(super) &'static str);
+
 /// What an error says of somebody who changes the tree, if it does. There is more that only one who runs can do: then
 /// `running`.
 pub(super) fn change(error: &anyhow::Error, running: bool) -> Option<&'static str> {
+    if error.is::<OfCopy>() {
+        return None;
+    }
     if transfer::is_short(error) {
         return Some("became shorter while it was read");
     }
@@ -79,6 +87,15 @@ mod tests {
         }
         for errno in [Errno::IO, Errno::MLINK, Errno::ACCESS, Errno::FBIG, Errno::NOSPC, Errno::DQUOT] {
             assert!(!is_passing(&anyhow::Error::from(io::Error::from(errno)).context("cannot copy `a`")), "{errno}");
+        }
+    }
+
+    #[test]
+    fn what_fails_on_the_copys_side_is_nobody_elses_change() {
+        for errno in [Errno::NOENT, Errno::INVAL, Errno::AGAIN, Errno::EXIST] {
+            let error = anyhow::Error::from(io::Error::from(errno)).context(OfCopy("it cannot be made"));
+            assert!(change(&error, true).is_none(), "{errno}");
+            assert!(change(&error.context("more"), false).is_none(), "{errno}");
         }
     }
 

@@ -89,6 +89,11 @@ impl Folder {
         Catalog { entries: self.0.join("entries").join(volume), digests: self.0.join("digests").join(volume) }
     }
 
+    /// There where all of its content was digested after it was taken.
+    pub(super) fn digested(&self) -> PathBuf {
+        self.0.join("digested.json")
+    }
+
     /// What is known of live data that was restored from it.
     pub(super) fn restored(&self, volume: &str) -> Catalog {
         let folder = self.0.join("restored");

@@ -21,12 +21,12 @@ use crate::sys::raw::{get_fs_xattr, set_fs_xattr};
 use crate::sys::signals::Interrupt;
 
 /// A new file system in a loop file; unmounted at the end.
-pub(super) struct Mounted {
+pub(crate) struct Mounted {
     dir: tempfile::TempDir,
 }
 
 impl Mounted {
-    pub(super) fn new(kind: &str, options: &[&str], test: &str) -> Option<Self> {
+    pub(crate) fn new(kind: &str, options: &[&str], test: &str) -> Option<Self> {
         if !is_root(test) {
             return None;
         }
@@ -47,7 +47,7 @@ impl Mounted {
         Some(Self { dir })
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("mnt")
     }
 }
@@ -193,6 +193,38 @@ fn keeps_nocow_and_compression_on_btrfs() {
         assert!(flags("packed").contains(IFlags::COMPRESSED));
         assert!(!flags("plain").intersects(IFlags::NOCOW | IFlags::COMPRESSED));
     }
+}
+
+fn hands_down_nothing(kind: &str, test: &str) {
+    let Some(mounted) = Mounted::new(kind, &[], test) else { return };
+    let place = Place::at(&mounted.path());
+    fs::write(place.file("d/file", "x"), "y").unwrap();
+    let own = place.file("own", "z");
+    flag(&own, IFlags::NODUMP);
+    // Of the state folder for a copy, of a volume's folder for the way back.
+    flag(&mounted.path(), IFlags::NOATIME | IFlags::NODUMP | IFlags::SYNC);
+    fs::create_dir(mounted.path().join("probe")).unwrap();
+    let flags = |path: PathBuf| ioctl_getflags(File::open(path).unwrap()).unwrap();
+    assert!(flags(mounted.path().join("probe")).contains(IFlags::NODUMP), "{kind} hands nothing down");
+    place.take("copy");
+    place.restore_as("copy", "new", |_| {}).unwrap();
+    for tree in ["copy", "new"] {
+        for name in ["", "d", "d/file"] {
+            let found = flags(place.path(tree).join(name));
+            assert!(!found.intersects(IFlags::NOATIME | IFlags::NODUMP | IFlags::SYNC), "{tree}/{name}: {found:?}");
+        }
+        assert!(flags(place.path(tree).join("own")).contains(IFlags::NODUMP));
+    }
+}
+
+#[test]
+fn what_the_folder_above_hands_down_does_not_reach_a_copy_on_ext4() {
+    hands_down_nothing("ext4", "what_the_folder_above_hands_down_does_not_reach_a_copy_on_ext4");
+}
+
+#[test]
+fn what_the_folder_above_hands_down_does_not_reach_a_copy_on_xfs() {
+    hands_down_nothing("xfs", "what_the_folder_above_hands_down_does_not_reach_a_copy_on_xfs");
 }
 
 fn project_of(path: &Path) -> u32 {

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use rustix::fs::{IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags, open};
 use rustix::io::Errno;
 
 use crate::sys::raw::{get_fs_xattr, set_fs_xattr};
@@ -73,6 +74,24 @@ pub fn read(fd: impl AsFd, ability: &Ability) -> io::Result<(u32, u32)> {
         }
     }
     Ok(found)
+}
+
+/// Why the folder `data` could not change places with one that is built beside it, if it could not: where a folder hands its
+/// project down, nothing of another project is moved in it.
+#[must_use]
+pub fn pins(data: &Path) -> Option<String> {
+    let of = |path: &Path| {
+        let folder = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        read(folder.ok()?, &Ability::default()).ok()
+    };
+    let ((flags, above), (_, own)) = (of(data.parent()?)?, of(data)?);
+    (flags & INHERIT != 0 && above != own).then(|| {
+        format!(
+            "`{}` is in project {own}, and its folder hands down project {above}: restored data could not take its place \
+             (`lsattr -p`, `chattr -p`)",
+            data.display()
+        )
+    })
 }
 
 /// Flags `flags` without the one that concerns projects.

@@ -16,6 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::beneath::{Dir, Root, Stat, Time};
+use super::changed::OfCopy;
 use super::crew::{Crew, Tools};
 use super::data::{self, Means, Order};
 use super::entry::Entry;
@@ -23,7 +24,7 @@ use super::links::{self, Linked, Links, Node};
 use super::meter::Meter;
 use super::predecessor::Takeover;
 use super::tree::Copied;
-use super::xattrs::Way;
+use super::xattrs::{Wanted, Way};
 use super::{flags, xattrs};
 use crate::sys::{fault, raw};
 
@@ -192,6 +193,10 @@ impl Maker {
         flags::apply_early(to, entry.flags, self.live.then_some(entry.project), &self.target_flags)
     }
 
+    fn wanted(&self, entry: &Entry) -> Wanted {
+        if self.live { Wanted::Recorded(entry.xattrs) } else { Wanted::All }
+    }
+
     fn is_ours(&self, entry: &Entry) -> bool {
         (entry.uid, entry.gid) == self.us
     }
@@ -204,7 +209,13 @@ impl Maker {
         make: impl FnOnce() -> io::Result<T>,
     ) -> Result<Linked<T>> {
         let place = (&self.target, &folder.node, &*folder.target);
-        Ok(self.links.link((entry.inode, entry.links), place, &entry.name, make)?)
+        let mut is_of_copy = false;
+        // A name that is there already was listed twice. A name that is linked to is gone if what it was of changed.
+        let make = || make().inspect_err(|error| is_of_copy = error.kind() != io::ErrorKind::AlreadyExists);
+        self.links.link((entry.inode, entry.links), place, &entry.name, make).map_err(|error| {
+            let error = anyhow::Error::from(error);
+            if is_of_copy { error.context(OfCopy("it cannot be made in the copy")) } else { error }
+        })
     }
 
     /// Creates the regular file of `entry`, empty.
@@ -243,15 +254,16 @@ impl Maker {
         fault::point("snapshot.copy.metadata")?;
         let chowned = !self.is_ours(entry);
         if chowned {
-            fchown(&*to, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).context("its owner")?;
+            fchown(&*to, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
+                .context(OfCopy("its owner"))?;
         }
         if entry.mode & (0o7000 | self.umask) != 0 {
-            fchmod(&*to, Mode::from_raw_mode(entry.mode)).context("its mode")?;
+            fchmod(&*to, Mode::from_raw_mode(entry.mode)).context(OfCopy("its mode"))?;
         }
-        let copied = xattrs::copy(&Way::open(from), &Way::open(&*to), &mut kit.xattrs)?;
+        let copied = xattrs::copy(&Way::open(from), &Way::open(&*to), self.wanted(entry), &mut kit.xattrs)?;
         self.lessen(copied.whole);
         entry.xattrs = copied.sum;
-        futimens(&*to, &times(stat.atime(), entry.mtime)).context("its times")?;
+        futimens(&*to, &times(stat.atime(), entry.mtime)).context(OfCopy("its times"))?;
         self.guard(folder, entry, &*to)?;
         Ok(done.digest)
     }
@@ -277,7 +289,7 @@ impl Maker {
             guarded.push(Guarded { node, name, flags: entry.flags });
             return Ok(());
         }
-        self.lessen(flags::apply_late(to, entry.flags, &self.target_flags).context("its flags")?);
+        self.lessen(flags::apply_late(to, entry.flags, &self.target_flags).context(OfCopy("its flags"))?);
         Ok(())
     }
 
@@ -313,16 +325,17 @@ impl Maker {
         let (target, name) = (&*folder.target, entry.name.clone());
         if !self.is_ours(entry) {
             let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-            chownat(target, &*name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).context("its owner")?;
+            chownat(target, &*name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).context(OfCopy("its owner"))?;
         }
         if entry.kind != FileType::Symlink {
-            chmodat(target, &*name, Mode::from_raw_mode(entry.mode), AtFlags::empty()).context("its mode")?;
+            chmodat(target, &*name, Mode::from_raw_mode(entry.mode), AtFlags::empty()).context(OfCopy("its mode"))?;
         }
-        let copied = xattrs::copy(&Way::to(&folder.source, &name), &Way::to(target, &name), &mut kit.xattrs)?;
+        let (from, to) = (Way::to(&folder.source, &name), Way::to(target, &name));
+        let copied = xattrs::copy(&from, &to, self.wanted(entry), &mut kit.xattrs)?;
         self.lessen(copied.whole);
         entry.xattrs = copied.sum;
         let times = times(stat.atime(), entry.mtime);
-        utimensat(target, &*name, &times, AtFlags::SYMLINK_NOFOLLOW).context("its times")?;
+        utimensat(target, &*name, &times, AtFlags::SYMLINK_NOFOLLOW).context(OfCopy("its times"))?;
         Ok(())
     }
 
@@ -340,15 +353,17 @@ impl Maker {
         let mut finish = || -> Result<()> {
             fault::point("snapshot.copy.folder")?;
             if !self.is_ours(entry) {
-                fchown(&**to, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).context("its owner")?;
+                fchown(&**to, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
+                    .context(OfCopy("its owner"))?;
             }
-            fchmod(&**to, Mode::from_raw_mode(entry.mode)).context("its mode")?;
+            fchmod(&**to, Mode::from_raw_mode(entry.mode)).context(OfCopy("its mode"))?;
             if entry.xattrs.is_some() {
-                self.lessen(xattrs::copy(&Way::open(&**from), &Way::open(&**to), buffers)?.whole);
+                let (from, to) = (Way::open(&**from), Way::open(&**to));
+                self.lessen(xattrs::copy(&from, &to, Wanted::Recorded(entry.xattrs), buffers)?.whole);
             }
-            futimens(&**to, &times(Stat::of(&**from)?.atime(), entry.mtime)).context("its times")?;
+            futimens(&**to, &times(Stat::of(&**from)?.atime(), entry.mtime)).context(OfCopy("its times"))?;
             if entry.flags != 0 {
-                self.lessen(flags::apply_late(&**to, entry.flags, &self.target_flags).context("its flags")?);
+                self.lessen(flags::apply_late(&**to, entry.flags, &self.target_flags).context(OfCopy("its flags"))?);
             }
             Ok(())
         };

@@ -135,7 +135,8 @@ fn measure(path: &Path, known: Option<&Known>, block: u64, live: bool) -> Result
             (Some(believed), Some(reader)) => Some((believed.rule, Steps::new(&believed.root, reader)?)),
             _ => None,
         };
-        let mut walk = Walk { root: &root, live, block, old, measured: Measured::default(), linked: HashSet::new() };
+        let mut walk =
+            Walk { root: &root, live, block, old, measured: Measured::default(), linked: HashSet::new(), layer: None };
         walk.count(root.stat(), b".", None)?;
         walk.run()?;
         Ok(walk.measured)
@@ -155,6 +156,8 @@ struct Walk<'r> {
     old: Option<(Rule, Steps<'r>)>,
     measured: Measured,
     linked: HashSet<u64>,
+    /// The device that files with several names say they are on.
+    layer: Option<(u32, u32)>,
 }
 
 impl Walk<'_> {
@@ -209,6 +212,14 @@ impl Walk<'_> {
         if let Some(what) = hindrance(stat.attributes()).filter(|_| self.live) {
             let which = if name == b"." { "it".to_owned() } else { format!("`{}` in it", Shown(name)) };
             return Err(Unsuitable(format!("{which} {what}")));
+        }
+        if stat.links() > 1
+            && stat.kind() != FileType::Directory
+            && *self.layer.get_or_insert(stat.file_system()) != stat.file_system()
+        {
+            let why = "its file system numbers the files of each layer by itself (overlayfs), so it cannot be told which \
+                       names belong to one file; put the data on another one, or mount it with `xino=on`";
+            return Err(Unsuitable(why.to_owned()));
         }
         if stat.links() > 1 && stat.kind() != FileType::Directory && !self.linked.insert(stat.inode()) {
             return Ok(());

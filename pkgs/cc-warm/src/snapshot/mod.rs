@@ -21,6 +21,8 @@ mod garbage;
 mod generations;
 #[cfg(test)]
 mod image_tests;
+#[cfg(test)]
+mod kinds_tests;
 mod known;
 mod links;
 mod make;
@@ -28,6 +30,8 @@ mod measure;
 pub mod meter;
 pub mod moment;
 pub mod names;
+#[cfg(test)]
+mod overlay_tests;
 pub mod predecessor;
 mod preflight;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use rustix::fs::{FileType, Mode, mkdirat, readlinkat};
 
 use super::beneath::Root;
 use super::catalog::{Catalog, Digest, Event, Reader};
+use super::changed::OfCopy;
 use super::crew::{self, Crew, Lead, Part};
 use super::data::LARGE;
 use super::descent::Descent;
@@ -131,7 +132,7 @@ impl Shared {
             self.maker.meter.check()?;
             let name = item.entry.name.clone();
             if let Some(what) = self.entry(&batch.folder, item, kit, crew).or_else(|error| {
-                match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+                match error.downcast_ref::<io::Error>().map(io::Error::kind).filter(|_| !error.is::<OfCopy>()) {
                     Some(io::ErrorKind::NotFound) => Ok(Some("is missing".to_owned())),
                     Some(io::ErrorKind::InvalidInput) => Ok(Some("is no regular file".to_owned())),
                     _ if transfer::is_short(&error) => Ok(Some("is too short".to_owned())),

@@ -1,7 +1,7 @@
 //! Content against its digests, and digests for content that has none yet. Paced, and to be interrupted at any time.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use rustix::fs::FileType;
@@ -39,7 +39,7 @@ pub struct Scrub<'a> {
 /// What a scrub found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scrubbed {
-    /// Files that were looked at or passed over, in order: where the next one may begin.
+    /// Files that were looked at or passed over.
     pub position: u64,
     /// Files whose content was held against its digest.
     pub checked: u64,
@@ -47,7 +47,7 @@ pub struct Scrubbed {
     pub undigested: u64,
     /// Files whose content is wrong, or that cannot be read.
     pub wrong: u64,
-    /// The first of these, and why.
+    /// Some of these, and why.
     pub damage: Vec<String>,
     /// Whether it came to the end.
     pub complete: bool,
@@ -61,28 +61,40 @@ struct Batch {
 
 #[derive(Default)]
 struct Part {
-    found: Scrubbed,
+    files: u64,
     lines: Vec<u8>,
     missing: u64,
+}
+
+/// What was found so far, by all threads: an interrupt that ends the work takes nothing of it away.
+#[derive(Default)]
+struct Found(Mutex<Scrubbed>);
+
+impl Found {
+    fn lock(&self) -> MutexGuard<'_, Scrubbed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wrong(&self, text: String) {
+        let mut found = self.lock();
+        found.wrong += 1;
+        if found.damage.len() < NAMED {
+            found.damage.push(text);
+        }
+    }
 }
 
 /// Holds the content of all files against their digests. Damage is a finding, not an error; an interrupt ends it early.
 pub fn scrub(order: &Scrub<'_>, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Scrubbed> {
     let meter = Arc::new(Meter::new(interrupt, order.rate));
-    let mut total = Scrubbed::default();
-    let result = files(order, &meter, progress, false, |part| {
-        total.position += part.found.position;
-        total.checked += part.found.checked;
-        total.undigested += part.found.undigested;
-        total.wrong += part.found.wrong;
-        total.damage.extend(part.found.damage);
-        total.damage.truncate(NAMED);
-        Ok(())
-    });
+    let found = Found::default();
+    let result = files(order, &meter, progress, (false, &found), |_| Ok(()));
+    let mut found = found.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.damage.sort_unstable();
     match result {
-        Err(error) if error.downcast_ref::<Interrupted>().is_some() => Ok(total),
+        Err(error) if error.downcast_ref::<Interrupted>().is_some() => Ok(found),
         Err(error) => Err(error),
-        Ok(()) => Ok(Scrubbed { complete: true, ..total }),
+        Ok(()) => Ok(Scrubbed { complete: true, ..found }),
     }
 }
 
@@ -101,9 +113,9 @@ pub fn complete(order: &Scrub<'_>, progress: &dyn Progress, interrupt: &Interrup
     let mut lines = Lines::create(new)?;
     let (mut missing, mut done) = (0, 0);
     let meter = Arc::new(Meter::new(interrupt, order.rate));
-    let result = files(order, &meter, progress, true, |part| {
+    let result = files(order, &meter, progress, (true, &Found::default()), |part| {
         missing += part.missing;
-        done += part.found.position;
+        done += part.files;
         lines.write(&part.lines)
     });
     match result {
@@ -144,14 +156,14 @@ fn files(
     order: &Scrub<'_>,
     meter: &Arc<Meter>,
     progress: &dyn Progress,
-    fill: bool,
+    (fill, found): (bool, &Found),
     take: impl FnMut(Part) -> Result<()>,
 ) -> Result<()> {
     let root = Root::open(order.copy).with_context(|| format!("cannot open `{}`", order.copy.display()))?;
     let reader = Reader::open(order.catalog)?;
     crew::run(
         threads(),
-        |batch: Batch, kit: &mut Kit, crew, _| part(&root, &batch, meter, fill, kit, crew),
+        |batch: Batch, kit: &mut Kit, crew, _| part(&root, &batch, meter, (fill, found), (kit, crew)),
         take,
         || {
             let (entries, bytes) = meter.read();
@@ -210,7 +222,13 @@ fn walk(root: &Root, mut reader: Reader, from: u64, meter: &Meter, lead: &mut Le
     Ok(())
 }
 
-fn part(root: &Root, batch: &Batch, meter: &Arc<Meter>, fill: bool, kit: &mut Kit, crew: Crew<'_>) -> Result<Part> {
+fn part(
+    root: &Root,
+    batch: &Batch,
+    meter: &Arc<Meter>,
+    (fill, found): (bool, &Found),
+    (kit, crew): (&mut Kit, Crew<'_>),
+) -> Result<Part> {
     let mut part = Part::default();
     if fill {
         // The app is up again: digests are not worth any of its time.
@@ -218,32 +236,28 @@ fn part(root: &Root, batch: &Batch, meter: &Arc<Meter>, fill: bool, kit: &mut Ki
     }
     for (entry, digest) in &batch.items {
         meter.check()?;
-        part.found.position += 1;
         let read = matches!(digest, Digest::Known(_)) != fill && *digest != Digest::Elsewhere;
         let mut now = *digest;
         if read {
             match content(root, &batch.dir, entry, meter, kit, crew) {
-                Ok(found) if fill => now = Digest::Known(found),
-                Ok(found) => {
-                    part.found.checked += 1;
-                    if *digest != Digest::Known(found) {
-                        part.found.wrong += 1;
-                        let text =
-                            format!("`{}` has other content than its digest says", batch.node.shown(&entry.name));
-                        part.found.damage.push(text);
+                Ok(sum) if fill => now = Digest::Known(sum),
+                Ok(sum) => {
+                    found.lock().checked += 1;
+                    if *digest != Digest::Known(sum) {
+                        let shown = batch.node.shown(&entry.name);
+                        found.wrong(format!("`{shown}` has other content than its digest says"));
                     }
                 }
                 Err(error) if error.downcast_ref::<Interrupted>().is_some() || fill => {
                     return Err(error.context(format!("cannot read `{}`", batch.node.shown(&entry.name))));
                 }
-                Err(error) => {
-                    part.found.wrong += 1;
-                    part.found.damage.push(format!("`{}` cannot be read: {error:#}", batch.node.shown(&entry.name)));
-                }
+                Err(error) => found.wrong(format!("`{}` cannot be read: {error:#}", batch.node.shown(&entry.name))),
             }
         } else if *digest == Digest::Missing {
-            part.found.undigested += 1;
+            found.lock().undigested += 1;
         }
+        found.lock().position += 1;
+        part.files += 1;
         now.write(&mut part.lines);
         part.missing += u64::from(now == Digest::Missing);
         meter.add_entry();
@@ -299,5 +313,28 @@ mod tests {
         });
         let took = begun.elapsed();
         assert!(!found.complete && took < Duration::from_secs(10), "{took:?}: {found:?}");
+    }
+
+    #[test]
+    fn an_interrupted_scrub_says_what_it_had_read() {
+        let place = Place::new();
+        for n in 0..8 {
+            place.file(&n.to_string(), vec![n; 1 << 16]);
+        }
+        place.take("copy");
+        let (copy, catalog) = (place.path("copy"), place.catalog("copy"));
+        std::fs::write(copy.join("0"), vec![9; 1 << 16]).unwrap();
+        // All but the first few of them for an hour.
+        let order = Scrub { copy: &copy, catalog: &catalog, rate: Some(1 << 18), from: 0 };
+        let interrupt = Interrupt::never();
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(800));
+                interrupt.set();
+            });
+            scrub(&order, &(), &interrupt).unwrap()
+        });
+        assert!(!found.complete && (1..8).contains(&found.checked), "{found:?}");
+        assert_eq!((found.wrong, &*found.damage), (1, &["`0` has other content than its digest says".to_owned()][..]));
     }
 }

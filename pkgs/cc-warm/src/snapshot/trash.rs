@@ -187,10 +187,12 @@ impl Walk {
             Err(e) => return Err(e).with_context(|| format!("cannot look at `{}`", self.path(name))),
         };
         let kind = rustix::fs::FileType::from_raw_mode(found.stx_mode.into());
-        if mount_in(&found) != self.mount {
+        let is_folder = kind == rustix::fs::FileType::Directory;
+        // Of what is no folder the mount alone: overlayfs gives each file the device of its layer.
+        if found.stx_mnt_id != self.mount.0 || is_folder && mount_in(&found) != self.mount {
             bail!("`{}` is a mount or a file system of its own", self.path(name));
         }
-        if kind == rustix::fs::FileType::Directory {
+        if is_folder {
             return match unlinkat(dir, name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT) => Ok(Removal::Done),
                 Err(Errno::NOTEMPTY | Errno::EXIST | Errno::PERM | Errno::ACCESS) => Ok(Removal::Enter),

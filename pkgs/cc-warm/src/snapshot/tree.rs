@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{FileType, Gid, Mode, Uid, fchmod, fchown, fstatfs, mkdirat};
 
 use super::beneath::{Dir, Root};
+use super::flags;
 use super::names::Names;
 use super::predecessor::Takeover;
 use super::xattrs::clear_inherited;
@@ -59,6 +60,7 @@ pub fn make_top(path: &Path) -> Result<Root> {
         let root = Root::open(path)?;
         // Whatever the folder above would hand down to all that is made in it.
         clear_inherited(root.dir())?;
+        flags::apply_late(root.dir(), 0, &flags::Ability::default())?;
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
         fchown(root.dir(), Some(Uid::from_raw(uid.as_raw())), Some(Gid::from_raw(gid.as_raw())))?;
         fchmod(root.dir(), Mode::RWXU)?;

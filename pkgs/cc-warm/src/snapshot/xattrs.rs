@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, lgetxattr, llistxattr, lsetxattr};
+use rustix::fs::{
+    XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, lgetxattr, llistxattr, lremovexattr, lsetxattr,
+};
 use rustix::io::Errno;
 
 use super::beneath::{Dir, Shown};
@@ -87,6 +89,13 @@ impl<'a> Way<'a> {
             Self::Named(dir, entry) => lsetxattr(through(dir, entry), name, value, XattrFlags::empty()),
         }
     }
+
+    fn remove(&self, name: &[u8]) -> rustix::io::Result<()> {
+        match self {
+            Self::Open(fd) => fremovexattr(fd, name),
+            Self::Named(dir, entry) => lremovexattr(through(dir, entry), name),
+        }
+    }
 }
 
 /// Buffers that are used again and again.
@@ -112,14 +121,27 @@ fn is_given(name: &[u8]) -> bool {
     name == b"security.selinux"
 }
 
-/// The digest of the attributes of what lies at `way`; each is handed to `each` before. `ignore` leaves attributes out.
-fn digest(
-    way: &Way<'_>,
-    buffers: &mut Buffers,
-    ignore: impl Fn(&[u8]) -> bool,
-    mut each: impl FnMut(&[u8], &[u8]) -> io::Result<()>,
-) -> io::Result<Option<XattrSum>> {
-    let length = match way.list(&mut buffers.list) {
+/// xfs shows each ACL a second time, as it stores it: the attribute that the one called `name` repeats.
+fn repeats(name: &[u8]) -> Option<&'static [u8]> {
+    match name {
+        b"trusted.SGI_ACL_FILE" => Some(b"system.posix_acl_access"),
+        b"trusted.SGI_ACL_DEFAULT" => Some(b"system.posix_acl_default"),
+        _ => None,
+    }
+}
+
+/// Which attributes do not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Without {
+    /// Labels that were given.
+    given: bool,
+    /// What repeats another one.
+    repeated: bool,
+}
+
+/// The names of the attributes of what lies at `way`, in the file system's order, `without` some.
+fn names<'l>(way: &Way<'_>, list: &'l mut [u8], without: Without) -> io::Result<Vec<&'l [u8]>> {
+    let length = match way.list(list) {
         Ok(length) => length,
         Err(Errno::OPNOTSUPP) => 0,
         Err(Errno::RANGE | Errno::TOOBIG) => {
@@ -127,72 +149,129 @@ fn digest(
         }
         Err(e) => return Err(e.into()),
     };
-    if length == 0 {
+    let list: &'l [u8] = list;
+    let all = || list[..length].split(|&b| b == 0).filter(|name| !name.is_empty());
+    let is_repeated = |name: &[u8]| repeats(name).is_some_and(|other| all().any(|name| name == other));
+    let counts = |name: &&[u8]| !(without.given && is_given(name) || without.repeated && is_repeated(name));
+    Ok(all().filter(counts).collect())
+}
+
+/// The digest of the attributes called `names` of what lies at `way`, whatever their order.
+fn digest(way: &Way<'_>, names: &[&[u8]], value: &mut [u8]) -> io::Result<Option<XattrSum>> {
+    let mut names: Vec<&[u8]> = names.iter().copied().filter(|name| !is_private(name)).collect();
+    if names.is_empty() {
         return Ok(None);
     }
-    let mut names: Vec<&[u8]> =
-        buffers.list[..length].split(|&b| b == 0).filter(|name| !name.is_empty() && !ignore(name)).collect();
     names.sort_unstable();
     let mut sum = blake3::Hasher::new();
-    let mut counted = false;
-    for name in names {
-        let length = way.get(name, &mut buffers.value)?;
-        let value = &buffers.value[..length];
-        each(name, value)?;
-        if is_private(name) {
-            continue;
-        }
-        counted = true;
-        for part in [name, value] {
+    for name in &names {
+        let length = way.get(name, value)?;
+        for part in [name, &value[..length]] {
             sum.update(&(part.len() as u64).to_le_bytes());
             sum.update(part);
         }
     }
     let mut short = XattrSum::default();
     sum.finalize_xof().fill(&mut short);
-    Ok(counted.then_some(short))
+    Ok(Some(short))
+}
+
+fn read_without(way: &Way<'_>, without: Without, buffers: &mut Buffers) -> io::Result<Option<XattrSum>> {
+    let names = names(way, &mut buffers.list, without)?;
+    digest(way, &names, &mut buffers.value)
 }
 
 /// The digest of the attributes of what lies at `way`; `None` if it has none.
 pub(super) fn read(way: &Way<'_>, buffers: &mut Buffers) -> io::Result<Option<XattrSum>> {
-    digest(way, buffers, |_| false, |_, _| Ok(()))
+    read_without(way, Without::default(), buffers)
 }
 
-/// Whether what lies at `way` has the attributes that were recorded as `sum`.
+/// Whether what lies at `way` has the attributes that were recorded as `sum`. A label that was given, and what only
+/// repeats another attribute, do not count where none was recorded.
 pub(super) fn are(way: &Way<'_>, sum: Option<XattrSum>, buffers: &mut Buffers) -> io::Result<bool> {
-    // A label that was given does not count where none was recorded.
-    Ok(read(way, buffers)? == sum || digest(way, buffers, is_given, |_, _| Ok(()))? == sum)
+    for (given, repeated) in [(false, false), (true, false), (false, true), (true, true)] {
+        if read_without(way, Without { given, repeated }, buffers)? == sum {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What came of copying attributes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Copied {
-    /// The digest of the source's.
+    /// The digest of those that were copied.
     pub(super) sum: Option<XattrSum>,
     /// Whether the target's file system could have all of them.
     pub(super) whole: bool,
 }
 
-/// Gives what lies at `to` the attributes of what lies at `from`.
-pub(super) fn copy(from: &Way<'_>, to: &Way<'_>, buffers: &mut Buffers) -> io::Result<Copied> {
+/// Which attributes are copied.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted {
+    /// All.
+    All,
+    /// Those of which this is the digest: what only repeats another one is left out where it is not among them, for then
+    /// what was recorded lay on another kind of file system.
+    Recorded(Option<XattrSum>),
+}
+
+/// So many orders are tried.
+const ORDERS: usize = 16;
+
+/// Gives what lies at `to` those attributes of what lies at `from` that are `wanted`.
+pub(super) fn copy(from: &Way<'_>, to: &Way<'_>, wanted: Wanted, buffers: &mut Buffers) -> io::Result<Copied> {
+    let Buffers { list, value } = buffers;
+    let mut order = names(from, list, Without::default())?;
+    if order.iter().any(|name| repeats(name).is_some())
+        && let Wanted::Recorded(recorded) = wanted
+        && digest(from, &order, value)? != recorded
+    {
+        order = names(from, list, Without { repeated: true, given: false })?;
+    }
     let mut whole = true;
-    let sum = digest(
-        from,
-        buffers,
-        |_| false,
-        |name, value| match to.set(name, value) {
-            Ok(()) => Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::INVAL) if is_private(name) => {
-                whole = false;
-                Ok(())
-            }
+    let mut tries = ORDERS.min(order.len());
+    while let Some((at, error)) = set_all(from, to, &order, value, &mut whole)? {
+        tries = tries.saturating_sub(1);
+        if error.kind() != io::ErrorKind::StorageFull || tries == 0 {
+            return Err(error);
+        }
+        // Which of them fit together depends on their order where there is more than one place for them (on ext4 the inode
+        // and one block), and each file system lists them in one of its own.
+        for name in &order[..at] {
+            // What cannot be removed (a label) is replaced.
+            let _ = to.remove(name);
+        }
+        order[..=at].rotate_right(1);
+    }
+    Ok(Copied { sum: digest(from, &order, value)?, whole })
+}
+
+/// Sets the attributes called `names`, in that order; the first that cannot be set, and why.
+fn set_all(
+    from: &Way<'_>,
+    to: &Way<'_>,
+    names: &[&[u8]],
+    value: &mut [u8],
+    whole: &mut bool,
+) -> io::Result<Option<(usize, io::Error)>> {
+    for (at, name) in names.iter().enumerate() {
+        let length = from.get(name, value)?;
+        match to.set(name, &value[..length]) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP | Errno::INVAL) if is_private(name) => *whole = false,
             Err(e) => {
                 let text = format!("its attribute `{}` cannot be set: {}", Shown(name), io::Error::from(e));
-                Err(io::Error::new(io::Error::from(e).kind(), text))
+                // Of the other kinds one would be taken for what somebody did to the source.
+                let kind = match io::Error::from(e).kind() {
+                    kind @ (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => kind,
+                    _ => io::ErrorKind::Other,
+                };
+                return Ok(Some((at, io::Error::new(kind, text))));
             }
-        },
-    )?;
-    Ok(Copied { sum, whole })
+        }
+    }
+    Ok(None)
 }
 
 /// Takes away the ACLs that the new folder `dir` got from the one that it was made in.

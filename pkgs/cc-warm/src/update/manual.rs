@@ -41,6 +41,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
     leftovers::delete(app, context.host, deployer.as_ref(), &store);
     let total = must_fit(context, app, deployer.as_ref(), &store, &mut None)?;
+    must_go_back(app, deployer.as_ref(), &release)?;
     must_be_healthy(context, app, deployer.as_ref())?;
     let staged = staging::stage(context, app, deployer.as_ref(), &store, total)?;
     let begun = begin_snapshot(context, app, lock, (deployer.as_ref(), &observed, &release), &store, staged);
@@ -90,6 +91,9 @@ fn begin_snapshot(
 pub fn forecast(host: &Host, app: &App) -> Result<Forecast> {
     let deployer = deployer::open(host, app)?;
     let store = Store::new(&host.dirs, &app.name).full_every(app.full_every);
+    if let Observed::Present(Deployment { what: Known::Yes(identity), .. }) = deployer.observe()? {
+        must_be_suitable(app, deployer.as_ref(), &deployer.prepared(&identity)?)?;
+    }
     let preflight = store.preflight(&deployer.volumes()?, host.reserve, None)?;
     let history = history::read(&host.dirs, &app.name)?;
     let last = history.iter().rev().find_map(|entry| {
@@ -359,12 +363,18 @@ pub fn in_use(app: &App, deployer: &dyn Deployer) -> Result<Option<String>> {
 
 /// Refuses data that could not be brought back with `release`, before the app is stopped for it.
 fn must_go_back(app: &App, deployer: &dyn Deployer, release: &Release) -> Result<()> {
-    let mut reasons = if app.stateful { deployer.unsuitable_volumes(release)? } else { Vec::new() };
-    reasons.extend(in_use(app, deployer)?);
-    if reasons.is_empty() {
-        return Ok(());
-    }
-    Err(Problem::new(format!("`{}` was not touched: {}", app.name, reasons.join("; "))).exit(Exit::Refused).into())
+    must_be_suitable(app, deployer, release)?;
+    in_use(app, deployer)?.map_or(Ok(()), |users| Err(untouched(app, &users)))
+}
+
+/// Refuses volumes of `release` that cannot be snapshotted whoever uses them.
+fn must_be_suitable(app: &App, deployer: &dyn Deployer, release: &Release) -> Result<()> {
+    let reasons = if app.stateful { deployer.unsuitable_volumes(release)? } else { Vec::new() };
+    if reasons.is_empty() { Ok(()) } else { Err(untouched(app, &reasons.join("; "))) }
+}
+
+fn untouched(app: &App, why: &str) -> anyhow::Error {
+    Problem::new(format!("`{}` was not touched: {why}", app.name)).exit(Exit::Refused).into()
 }
 
 /// Refuses a damaged snapshot before the app is stopped for it: what runs is better than nothing.

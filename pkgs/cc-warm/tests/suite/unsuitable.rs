@@ -67,3 +67,18 @@ fn what_a_copy_would_not_keep_holds_an_update_before_the_stop() {
     fixture.run(&["update"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));
 }
+
+#[test]
+fn a_volume_that_is_a_link_is_named_before_anything_is_copied() {
+    let fixture = Fixture::empty();
+    fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
+    fixture.run(&["update"]).expect(0);
+    let (volume, elsewhere) = (fixture.sandbox.volume().unwrap(), fixture.sandbox.dir().join("elsewhere"));
+    fs::rename(&volume, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &volume).unwrap();
+    for words in [&["snapshot", "--dry-run", APP][..], &["snapshot", APP]] {
+        let said = fixture.run(words).expect(24);
+        assert!(said.contains("is a symbolic link") && !said.contains("copying"), "{said}");
+    }
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+}

@@ -255,6 +255,58 @@ fn rot(path: &Path) {
     file.set_times(times).unwrap();
 }
 
+/// Runs cc-warm for somebody who does not read what it prints; its exit code.
+fn unread(fixture: &Fixture, words: &[&str]) -> Option<i32> {
+    let mut command = std::process::Command::new(fixture.sandbox.program());
+    command.arg("--config").arg(fixture.sandbox.config()).args(words);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdin(std::process::Stdio::null()).stdout(writer).output().unwrap().status.code()
+}
+
+#[test]
+fn damage_is_noted_and_told_whoever_reads_what_verify_prints() {
+    let fixture = Fixture::running();
+    fixture.run(&["snapshot", APP]).expect(0);
+    assert!(fixture.status()["ok"].as_bool().unwrap());
+    for words in [&["status"][..], &["doctor"], &["history", APP], &["snapshot", "--dry-run", APP], &["verify", APP]] {
+        let known = fixture.run(words).code;
+        assert_eq!(unread(&fixture, words), known, "{words:?}");
+    }
+    assert!(damage_with(&fixture.app_dir().join("snapshots"), &rot) > 0);
+    assert_eq!(unread(&fixture, &["verify", APP]), Some(1));
+    let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap();
+    assert!(alerts.contains("snapshot-damaged") && alerts.contains("other content than its digest says"), "{alerts}");
+    let status = fixture.status();
+    assert!(!status["ok"].as_bool().unwrap() && status.to_string().contains("its known-good is damaged"), "{status}");
+    let doctor = fixture.run(&["doctor"]).expect(1);
+    assert!(doctor.contains("is damaged") && doctor.contains("cc-warm snapshot notes"), "{doctor}");
+    fixture.run(&["snapshot", APP]).expect(0);
+    assert!(fixture.status()["ok"].as_bool().unwrap());
+}
+
+#[test]
+fn content_whose_digests_are_gone_is_not_called_whole_nor_restored() {
+    let fixture = Fixture::running();
+    fixture.run(&["snapshot", APP]).expect(0);
+    let snapshots = fixture.app_dir().join("snapshots");
+    let digests: Vec<_> = std::fs::read_dir(&snapshots)
+        .unwrap()
+        .filter_map(|entry| std::fs::read_dir(entry.unwrap().path().join("digests")).ok())
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(!digests.is_empty());
+    for path in digests {
+        std::fs::remove_file(path).unwrap();
+    }
+    let said = fixture.run(&["verify", APP]).expect(1);
+    assert!(said.contains("DAMAGED") && said.contains("digests of its content are missing"), "{said}");
+    let said = fixture.run(&["restore", APP, "--yes"]).expect(1);
+    assert!(said.contains("nothing was touched"), "{said}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+}
+
 #[test]
 fn no_data_is_given_up_for_a_snapshot_that_has_rotted() {
     let fixture = Fixture::running();

@@ -12,7 +12,7 @@ use crate::deployer::docker_cli::STACK_LABEL;
 use crate::deployer::swarm::{self, VolumeInfo};
 use crate::deployer::{DeployError, Release};
 use crate::lock::AppLock;
-use crate::snapshot::Volume;
+use crate::snapshot::{Volume, flags};
 use crate::sys::durable;
 
 const DATA: &str = "_data";
@@ -83,7 +83,9 @@ impl AbraDeployer<'_> {
             if self.is_unmanaged(&volume.name, volume.name.strip_prefix(&prefix).unwrap_or(&volume.name)) {
                 continue;
             }
-            let found = unsuitable(volume).or_else(|| is_limited(volume).then(|| LIMITED.to_owned()));
+            let found = unsuitable(volume)
+                .or_else(|| is_limited(volume).then(|| LIMITED.to_owned()))
+                .or_else(|| flags::pins(Path::new(&volume.mountpoint)));
             why.extend(found.map(|what| format!("the volume `{}`: {what}", volume.name)));
             for container in self.containers_with(&volume.name)? {
                 let own = container.labels.as_ref().and_then(|labels| labels.get(STACK_LABEL)) == Some(&stack);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::record::Account;
 use crate::config::App;
-use crate::snapshot::Volume;
+use crate::snapshot::{Volume, flags};
 use crate::sys::durable;
 
 const DATA: &str = "_data";
@@ -199,10 +199,13 @@ impl<'a> Volumes<'a> {
             return Ok(Some(format!("`{}` is not a folder", data.display())));
         }
         let dir = fs::symlink_metadata(self.root.join(full_name))?;
+        if dir.is_symlink() {
+            return Ok(Some(format!("`{}` is a symbolic link", self.root.join(full_name).display())));
+        }
         if mount_id(&data)? != mount_id(&self.root.join(full_name))? || dir.dev() != found.dev() {
             return Ok(Some(format!("`{}` is a mount or a file system of its own", data.display())));
         }
-        Ok(None)
+        Ok(flags::pins(&data))
     }
 }
 
