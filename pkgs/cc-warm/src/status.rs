@@ -230,7 +230,9 @@ impl AppStatus {
                 let stuck = progress.filter(|progress| progress.last == EventName::Stuck);
                 if stuck.is_some_and(|progress| !is_left_over(progress, &deployment.generation)) {
                     self.notes.push("what is deployed now is somebody's own, and is left alone".to_owned());
-                    self.hints.push(format!("cc-warm adopt {}, once it is healthy", app.name));
+                    // What would start another version over it is refused.
+                    self.hints.retain(|hint| *hint != format!("cc-warm retry {}", app.name));
+                    self.hints.insert(0, format!("cc-warm adopt {}, once it is healthy", app.name));
                 }
                 match deployment.what {
                     Known::Yes(identity) => self.version = Some(identity.version.to_string()),

@@ -33,6 +33,8 @@ fn is_left_running_by_every_run() {
     let text = fixture.run(&["status"]).text;
     assert!(text.contains("what is deployed now is somebody's own") && text.contains("cc-warm adopt notes"), "{text}");
     assert!(!text.contains("is down"), "{text}");
+    // Nor to do what is refused.
+    assert!(!text.contains("cc-warm retry notes"), "{text}");
     // Nor is the prior version started over data that a newer one may have written.
     let text = fixture.run(&["retry", APP]).expect(24);
     assert!(text.contains("deployed by somebody"), "{text}");
