@@ -58,6 +58,16 @@ fn is_stuck_no_more_once_it_is_adopted() {
 }
 
 #[test]
+fn is_stuck_still_after_a_snapshot_that_is_refused() {
+    let fixture = repaired();
+    let text = fixture.run(&["snapshot", APP]).expect(24);
+    assert!(text.contains("`notes` is stuck; nothing was touched"), "{text}");
+    assert!(fixture.journal().contains("\"stuck\""));
+    fixture.run(&["adopt", APP]).expect(0);
+    fixture.run(&["snapshot", APP]).expect(0);
+}
+
+#[test]
 fn is_adopted_by_the_night_where_cc_warm_has_let_go_of_it() {
     for parted in [true, false] {
         let fixture = Fixture::running();
