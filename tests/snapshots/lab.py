@@ -219,8 +219,9 @@ class Failure(Exception):
 def run_cell(script, task, arguments, deadline):
     """Runs `task` of `script` in a cell. What it returned, or the failure that it raised."""
     with tempfile.NamedTemporaryFile("r", prefix="cc-warm-cell-", suffix=".json") as answer:
+        # Without what only an installation of its own adds to Python: hundreds of cells start.
         argv = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
-                sys.executable, script, "--inside", task, json.dumps(arguments), answer.name]
+                sys.executable, "-E", "-s", "-S", script, "--inside", task, json.dumps(arguments), answer.name]
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                  start_new_session=True)
         try:

@@ -3,7 +3,6 @@ whose data format goes forward only, with a volume that holds much else.
 """
 
 import hashlib
-import http.client
 import json
 import os
 import stat
@@ -101,6 +100,8 @@ class Sandbox:
         return self.request("GET", path)
 
     def request(self, method, path, body=None):
+        # Hundreds of cells start, and not all of them ask.
+        import http.client
         connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
         try:
             connection.request(method, path, body)
@@ -220,8 +221,8 @@ def fill(data, seed):
               owner=(1000 + number, 2000 + number))
     write(f"{top}/deep/er/still/big", hashlib.sha256(str(seed).encode()).digest() * 8192, mode=0o600, owner=(33, 33))
     with open(f"{top}/sparse", "wb") as file:
-        file.truncate(4 << 20)
-        os.pwrite(file.fileno(), str(seed).encode() * 500, 1 << 20)
+        file.truncate(1 << 20)
+        os.pwrite(file.fileno(), str(seed).encode() * 500, 256 << 10)
     for link in ("deep/link", f"shared/link-{seed}"):
         if not os.path.lexists(f"{top}/{link}"):
             os.link(f"{top}/many/3", f"{top}/{link}")

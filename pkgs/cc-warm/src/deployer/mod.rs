@@ -55,11 +55,12 @@ impl DeployError {
     /// A fact about the app, unless it is the disk that says no: what is written here is our own.
     #[must_use]
     pub fn of(error: anyhow::Error) -> Self {
-        if is_no_space(&error) || error.chain().filter_map(|cause| cause.downcast_ref()).any(is_damaged) {
-            Self::Ours(error)
-        } else {
-            Self::Failed(error)
-        }
+        if Self::is_our_own(&error) { Self::Ours(error) } else { Self::Failed(error) }
+    }
+
+    /// Whether it is the disk that says no.
+    pub(super) fn is_our_own(error: &anyhow::Error) -> bool {
+        is_no_space(error) || error.chain().filter_map(|cause| cause.downcast_ref()).any(is_damaged)
     }
 
     /// Nothing known.
@@ -100,8 +101,8 @@ pub fn open<'a>(host: &Host, app: &'a App) -> Result<Box<dyn Deployer + 'a>> {
 }
 
 impl process::Source for Mirror {
-    fn blob(&self, commit: &CommitId, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
-        Mirror::blob(self, commit, path, cap)
+    fn blobs(&self, commit: &CommitId, paths: &[&str], cap: u64) -> Result<Vec<Option<Vec<u8>>>> {
+        Mirror::blobs(self, commit, paths, cap)
     }
 
     fn export(&self, commit: &CommitId, dest: &Path) -> Result<()> {

@@ -57,7 +57,7 @@ use serde_json::Map;
 pub use self::prepared::Source;
 
 use self::folder::Folder;
-use self::recipe::{FILE_CAP, Plan, Recipe, Surroundings};
+use self::recipe::{FILE_CAP, FILES, Plan, Recipe, Surroundings};
 use self::record::{Account, Death, Deployed, RanAs, Status};
 use self::volume::Volumes;
 use super::{
@@ -134,9 +134,13 @@ impl<'a> ProcessDeployer<'a> {
     }
 
     fn recipe_at(&self, release: &Release) -> Result<Recipe> {
-        let file = |name: &str| self.source.blob(&release.commit, name, FILE_CAP);
-        let (procfile, volumes, sample) = (file("Procfile")?, file("Volumes")?, file(".env.sample")?);
-        Recipe::parse(procfile.as_deref(), volumes.as_deref(), sample.as_deref())
+        let kept = self.folder.release(&release.commit);
+        if kept.is_dir() {
+            return recipe::read(&kept);
+        }
+        let files = self.source.blobs(&release.commit, &FILES, FILE_CAP)?;
+        let [procfile, volumes, sample] = [0, 1, 2].map(|at| files.get(at).and_then(Option::as_deref));
+        Recipe::parse(procfile, volumes, sample)
     }
 
     fn plan(&self, recipe: &Recipe, release: &Release, generation: &str) -> Result<Plan> {

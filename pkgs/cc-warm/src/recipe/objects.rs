@@ -128,16 +128,26 @@ impl Mirror {
         Ok(sizes)
     }
 
-    /// The regular file at `path` in `commit`, of at most `cap` bytes; `None` if there is nothing.
-    pub fn blob(&self, commit: &CommitId, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
-        let entries = self.tree(commit, &[path])?;
-        let Some(entry) = entries.iter().find(|entry| entry.path == Path::new(path)) else {
-            ensure!(entries.is_empty(), "`{path}` is not a regular file in the recipe");
-            return Ok(None);
-        };
-        ensure!(entry.mode.is_file(), "`{path}` is not a regular file in the recipe");
-        ensure!(entry.size <= cap, "`{path}` has {} bytes, more than {cap}", entry.size);
-        Ok(self.objects(&[&entry.id])?.pop())
+    /// The regular files at `paths` in `commit`, in their order, each of at most `cap` bytes; `None` where there is nothing.
+    pub fn blobs(&self, commit: &CommitId, paths: &[&str], cap: u64) -> Result<Vec<Option<Vec<u8>>>> {
+        let entries = self.tree(commit, paths)?;
+        let mut found = Vec::with_capacity(paths.len());
+        for &path in paths {
+            let entry = entries.iter().find(|entry| entry.path == Path::new(path));
+            let is_file = entry.map_or_else(
+                // What is listed below it says that it is a folder.
+                || !entries.iter().any(|entry| entry.path.starts_with(path)),
+                |entry| entry.mode.is_file(),
+            );
+            ensure!(is_file, "`{path}` is not a regular file in the recipe");
+            if let Some(entry) = entry {
+                ensure!(entry.size <= cap, "`{path}` has {} bytes, more than {cap}", entry.size);
+            }
+            found.push(entry);
+        }
+        let ids: Vec<&ObjectId> = found.iter().flatten().map(|entry| &entry.id).collect();
+        let mut contents = self.objects(&ids)?.into_iter();
+        Ok(found.into_iter().map(|entry| entry.and_then(|_| contents.next())).collect())
     }
 
     /// The commit that the tag of `version` names in the mirror; `None` if there is no such tag.

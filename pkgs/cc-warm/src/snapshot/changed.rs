@@ -5,7 +5,6 @@ use std::io;
 use rustix::io::Errno;
 
 use super::meter::Interrupted;
-use super::space::is_no_space;
 use super::transfer;
 
 /// Somebody still writes to the tree that was to be copied.
@@ -54,15 +53,14 @@ pub(super) fn change(error: &anyhow::Error, running: bool) -> Option<&'static st
 }
 
 /// Whether an error of a copy that was made while the app runs says nothing of one that is made while it does not: what
-/// was copied changed, there was no room for both, or it was interrupted.
+/// was copied changed, or it was interrupted. A full disk is none of these: what did not fit then does not fit later.
 #[must_use]
 pub fn is_passing(error: &anyhow::Error) -> bool {
     let exchanged =
         |error: &io::Error| error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Exchanged>);
-    is_no_space(error)
-        || error.chain().any(|cause| {
-            cause.is::<Changed>() || cause.is::<Interrupted>() || cause.downcast_ref().is_some_and(exchanged)
-        })
+    error
+        .chain()
+        .any(|cause| cause.is::<Changed>() || cause.is::<Interrupted>() || cause.downcast_ref().is_some_and(exchanged))
 }
 
 #[cfg(test)]
@@ -75,12 +73,11 @@ mod tests {
         for error in [
             anyhow::Error::from(changed).context("volume `data` cannot be copied"),
             anyhow::Error::from(io::Error::other(Exchanged)).context("cannot list the folder `a`"),
-            anyhow::Error::from(io::Error::from(Errno::NOSPC)).context("cannot copy `a`"),
             Interrupted.into(),
         ] {
             assert!(is_passing(&error), "{error:#}");
         }
-        for errno in [Errno::IO, Errno::MLINK, Errno::ACCESS, Errno::FBIG] {
+        for errno in [Errno::IO, Errno::MLINK, Errno::ACCESS, Errno::FBIG, Errno::NOSPC, Errno::DQUOT] {
             assert!(!is_passing(&anyhow::Error::from(io::Error::from(errno)).context("cannot copy `a`")), "{errno}");
         }
     }

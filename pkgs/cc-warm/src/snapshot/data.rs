@@ -127,6 +127,14 @@ fn is_short_file(order: Order) -> bool {
     order.size <= BLOCK as u64 && !order.sparse()
 }
 
+/// Room for a window, in a buffer that is empty at first: the kernel's zeroed memory, of which only what is used is touched.
+fn window_in(buffer: &mut Vec<u8>) -> &mut [u8] {
+    if buffer.len() < WINDOW {
+        *buffer = vec![0; WINDOW];
+    }
+    buffer
+}
+
 fn short_file(
     from: &OwnedFd,
     to: BorrowedFd<'_>,
@@ -134,10 +142,8 @@ fn short_file(
     buffer: &mut Vec<u8>,
     meter: &Meter,
 ) -> Result<Outcome> {
-    if buffer.len() < WINDOW {
-        buffer.resize(WINDOW, 0);
-    }
     let size = usize::try_from(order.size)?;
+    let buffer = window_in(buffer);
     let data = &mut buffer[..size];
     meter.check()?;
     read_all(from, data, 0)?;
@@ -322,7 +328,7 @@ impl File {
             let window = start + (data - start) / BLOCK as u64 * BLOCK as u64;
             let stop = (window + WINDOW as u64).min(end);
             let length = usize::try_from(stop - window)?;
-            buffer.resize(WINDOW, 0);
+            let buffer = window_in(buffer);
             self.meter.check()?;
             read_all(&self.from, &mut buffer[..length], window)?;
             span.add(usize::try_from((window - start) / BLOCK as u64)?, &buffer[..length]);
@@ -387,7 +393,7 @@ impl File {
         while at < end {
             self.meter.check()?;
             let length = usize::try_from((end - at).min(WINDOW as u64))?;
-            buffer.resize(WINDOW, 0);
+            let buffer = window_in(buffer);
             read_all(&self.from, &mut buffer[..length], at)?;
             write_all(to, &buffer[..length], at)?;
             at += length as u64;

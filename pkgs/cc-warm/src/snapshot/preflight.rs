@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::copies::{Folder, Staged};
 use super::garbage::{TRASH, UNFINISHED};
+use super::generations::Generations;
 use super::measure::{self, Totals};
 use super::record::{Snapshot, Volume};
 use super::store::Store;
@@ -219,6 +220,8 @@ impl Store {
     /// what is needed where room can only be tried; they are gone again. With a staging copy: what it takes beyond that.
     pub fn preflight(&self, volumes: &[Volume], reserve: u64, staged: Option<&Staged>) -> Result<Preflight> {
         crate::sys::durable::make_dir(&self.dir)?;
+        // Without them nothing could be promoted, which would be found out once the app is down.
+        Generations::read(&self.dir)?;
         let mut needs = Needs::in_store(&self.dir)?;
         for volume in volumes {
             let (holds, copied) = self.estimate(volume, staged)?;

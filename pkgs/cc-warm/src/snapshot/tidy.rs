@@ -138,15 +138,26 @@ impl Store {
         &self.failed
     }
 
-    /// Deletes at once whatever may go while `operation` wants room to restore the snapshot `wanted`: all that is garbage,
-    /// staging copies, the trash, failed data whose time is over, then all that is older than a day.
+    /// Deletes at once whatever may go while `operation` wants room: all that is garbage, staging copies, the trash, failed
+    /// data whose time is over, then all that is older than a day. Not the snapshot `wanted`, which may not be named yet.
     #[must_use]
     pub fn make_room(
         &self,
         volumes: &[Volume],
         rules: &Rules,
-        (operation, wanted): (&str, &SnapshotId),
+        (operation, wanted): (&str, Option<&SnapshotId>),
     ) -> Vec<anyhow::Error> {
+        let mut errors = self.delete_garbage(volumes, wanted);
+        errors.extend(self.discard_failed(volumes, &Rules { reserve: u64::MAX, ..*rules }, Some(operation)));
+        errors.extend(self.empty_trash(volumes));
+        // On btrfs, what was deleted counts until that is written, above all for a quota.
+        errors.extend(self.sync_file_systems(volumes).err());
+        errors
+    }
+
+    /// Deletes at once what is unfinished, staging copies and the trash, and snapshots that have no name, but not `wanted`.
+    #[must_use]
+    pub fn delete_garbage(&self, volumes: &[Volume], wanted: Option<&SnapshotId>) -> Vec<anyhow::Error> {
         let mut errors = self.discard_unfinished(volumes);
         // With names that cannot be read, only what says so in its own name is garbage.
         let names = Generations::read(&self.dir).unwrap_or_else(|error| {
@@ -154,14 +165,11 @@ impl Store {
             None
         });
         for name in names_in(&self.dir).unwrap_or_default() {
-            if garbage::in_store(&name, names.as_ref()) && name != wanted.as_str() {
+            if garbage::in_store(&name, names.as_ref()) && wanted.is_none_or(|wanted| name != wanted.as_str()) {
                 errors.extend(self.discard(&self.dir.join(name)).err());
             }
         }
-        errors.extend(self.discard_failed(volumes, &Rules { reserve: u64::MAX, ..*rules }, Some(operation)));
         errors.extend(self.empty_trash(volumes));
-        // On btrfs, what was deleted counts until that is written, above all for a quota.
-        errors.extend(self.sync_file_systems(volumes).err());
         errors
     }
 

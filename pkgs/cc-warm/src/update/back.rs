@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
+use super::leftovers;
 use super::operation::{GOING_DOWN, Operation, Setback};
 use super::recovery::is_left_over;
 use super::saga::{Cause, Event, EventName, Kind};
 use crate::deployer::{DeployError, Deployment, Observed};
 use crate::health::{Rules, Verdict};
 use crate::snapshot::restore::Damaged;
-use crate::snapshot::{Exchange, ExchangeError, Volume};
+use crate::snapshot::{self, Exchange, ExchangeError, Volume};
 use crate::state::{AppState, Interrupted, Rejected};
 use crate::sys::untrusted::Untrusted;
 use crate::sys::{fault, shutdown};
@@ -238,6 +239,12 @@ impl Operation<'_> {
                     return Ok(self.write(&end)?);
                 }
                 Err(DeployError::NotReady(error)) => return Err(Setback::NotReady(error)),
+                Err(DeployError::Ours(error)) => {
+                    if snapshot::is_no_space(&error) {
+                        self.make_room_to_start();
+                    }
+                    last = DeployError::Ours(error);
+                }
                 Err(error) => last = error,
             }
         }
@@ -249,6 +256,13 @@ impl Operation<'_> {
             // Stuck would want an operator for what every run can do once there is space.
             other => Err(other.into()),
         }
+    }
+
+    /// Deletes what nobody needs to have the app up again.
+    fn make_room_to_start(&self) {
+        self.say("there is no room to start it: what earlier runs left is deleted");
+        let volumes = self.deployer.volumes().unwrap_or_default();
+        leftovers::note(self.store.make_room(&volumes, &self.rules(), (self.id(), self.progress().snapshot.as_ref())));
     }
 
     fn end_of_redeployment(&self) -> Event {

@@ -22,9 +22,7 @@ impl Operation<'_> {
             Err(error) if snapshot::is_no_space(&error) => self.say(&format!("there is no room: {error:#}")),
             other => return Ok(other?),
         }
-        for error in self.store.make_room(volumes, &self.rules(), (self.id(), id)) {
-            tracing::warn!("it could not be deleted: {error:#}");
-        }
+        leftovers::note(self.store.make_room(volumes, &self.rules(), (self.id(), Some(id))));
         match self.try_to_build(id, volumes) {
             Err(error) if snapshot::is_no_space(&error) && self.progress().may_discard() => {}
             other => return Ok(other?),

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 
+use super::leftovers;
 use super::operation::{GOING_DOWN, Operation, Setback};
 use super::saga::{Cause, Event, EventName, Kind};
 use crate::deployer::{DeployError, Known, Observed, Release, Stopped};
 use crate::error::Exit;
 use crate::health::{self, Rules, Verdict};
-use crate::snapshot::{Order, SnapshotId, Tag, Work};
+use crate::snapshot::{self, Order, SnapshotId, Tag, Work};
 use crate::sys::fault;
 use crate::sys::shutdown;
 use crate::sys::untrusted::Untrusted;
@@ -114,10 +115,17 @@ impl Operation<'_> {
         let env = self.deployer.env_to_keep(&tag.identity).map_err(Setback::from)?;
         let order = Order { id, volumes: &volumes, tag: &tag, env: &env, staged: self.staged.take() };
         let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt };
-        let (snapshot, spent) = self
-            .store
-            .take(&order, work)
-            .map_err(|error| if self.host.interrupt.is_set() { self.interrupted() } else { Setback::Broken(error) })?;
+        let (snapshot, spent) = match self.store.take(&order, work) {
+            Ok(taken) => taken,
+            Err(_) if self.host.interrupt.is_set() => return Err(self.interrupted()),
+            Err(error) => {
+                if snapshot::is_no_space(&error) {
+                    // What came of it so far is what the way back has no room for.
+                    leftovers::note(self.store.delete_garbage(&volumes, None));
+                }
+                return Err(Setback::Broken(error));
+            }
+        };
         self.watch.add(spent.copy, |parts| &mut parts.copy);
         self.watch.add(spent.verify, |parts| &mut parts.verify);
         self.watch.add(spent.sync, |parts| &mut parts.sync);

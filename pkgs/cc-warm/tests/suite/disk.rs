@@ -167,7 +167,39 @@ fn no_app_is_stopped_for_a_snapshot_that_could_not_be_staged_for_a_reason_that_s
         assert!(!said.contains("stopping"), "{said}");
         assert_eq!((fixture.answering().as_deref(), fixture.journal().as_str()), (Some("1.0.0+1"), ""), "{said}");
     }
-    // Without room for both copies, there is one.
-    let said = fixture.run_with_fault("snapshot.stage.copied=enospc", &["update", APP]).expect(0);
-    assert!(said.contains("no copy could be made while the app runs") && said.contains("updated: 1.0.0+1"), "{said}");
+    // What does not fit while it runs does not fit once it is stopped.
+    let said = fixture.run_with_fault("snapshot.stage.copied=enospc", &["update", APP]).expect(1);
+    assert!(said.contains("the app was not touched") && !said.contains("stopping"), "{said}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"), "{said}");
+}
+
+#[test]
+fn an_app_that_has_no_room_to_start_gets_what_cc_warm_itself_left() {
+    let Some((tmpfs, fixture)) = on_a_small_disk() else { return };
+    let snapshot = Halted::at(&fixture, &["journal.redeploying.after"], &["snapshot", APP]);
+    let left = fixture.app_dir().join("snapshots/.new-0123456789abcdef");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("attachment"), vec![1; 2 << 20]).unwrap();
+    tmpfs.fill();
+    let ran = snapshot.goes_on();
+    assert!(ran.text.contains("there is no room to start it"), "{}", ran.text);
+    assert_eq!((ran.code, left.exists()), (Some(0), false), "{}", ran.text);
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"), "{}", ran.text);
+    assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
+}
+
+#[test]
+fn of_a_snapshot_that_does_not_fit_nothing_is_left_when_the_way_back_begins() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    for words in [["update", APP], ["snapshot", APP]] {
+        let faults = "snapshot.take.copied=enospc,journal.rolling-back.before=stop";
+        let operation = Halted::with(&fixture, faults, &[], &words);
+        let left = fs::read_dir(fixture.app_dir().join("snapshots")).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with('.')).collect();
+        assert!(left.is_empty(), "{left:?}");
+        let ran = operation.goes_on().expect(11);
+        assert!(ran.contains("No space left"), "{ran}");
+        assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"), "{ran}");
+    }
 }

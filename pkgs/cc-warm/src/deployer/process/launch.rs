@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
 use super::record::{Account, Containment, Deployed};
 use super::supervisor::{LAUNCH, Launch};
 use crate::config::names::AppName;
+use crate::deployer::DeployError;
 use crate::error::{self, Exit, Problem};
 use crate::lock::AppLock;
+use crate::snapshot::is_no_space;
 use crate::sys::command::{CommandError, Program};
 use crate::sys::untrusted::Untrusted;
 use crate::sys::{durable, random};
@@ -71,9 +74,19 @@ fn start(
     }
     match Failure::read(folder, &deployed.generation) {
         Some(Failure { refused: true, why, .. }) => Ok(Outcome::Refused(why)),
+        Some(Failure { why, errno: Some(errno), .. }) => Err(std::io::Error::from_raw_os_error(errno))
+            .with_context(|| format!("the supervisor could not start it: {why}")),
         Some(Failure { why, .. }) => bail!("the supervisor could not start it: {why}"),
         None => {
-            bail!("the supervisor could not be started: {}", Untrusted::from_bytes(&output.stderr, 4096).terminal())
+            let said = anyhow!(
+                "the supervisor could not be started: {}",
+                Untrusted::from_bytes(&output.stderr, 4096).terminal()
+            );
+            // Where it could not leave why, the disk may be the reason, as it is for us then.
+            match Failure::write(folder, &deployed.generation, &said) {
+                Ok(()) => Err(said),
+                Err(error) => Err(error.context(format!("{said:#}"))),
+            }
         }
     }
 }
@@ -85,12 +98,17 @@ pub(super) struct Failure {
     /// This containment cannot be had here; a weaker one may.
     refused: bool,
     why: String,
+    /// The system's number of it, where it is our own disk that says no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    errno: Option<i32>,
 }
 
 impl Failure {
     pub(super) fn write(folder: &Folder, generation: &str, error: &anyhow::Error) -> Result<()> {
         let refused = error::exit_of(error) == Exit::Refused;
-        let failure = Self { generation: generation.to_owned(), refused, why: format!("{error:#}") };
+        let errno = DeployError::is_our_own(error).then(|| if is_no_space(error) { Errno::NOSPC } else { Errno::IO });
+        let errno = errno.map(Errno::raw_os_error);
+        let failure = Self { generation: generation.to_owned(), refused, why: format!("{error:#}"), errno };
         durable::replace_json(&folder.failure(), &failure)
     }
 
@@ -199,4 +217,25 @@ pub(super) fn fresh_scratch(folder: &Folder, account: Option<Account>) -> Result
         std::os::unix::fs::lchown(&scratch, Some(uid), Some(gid))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_fault_a_launch_that_failed_was_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::at(dir.path());
+        for (error, errno) in [
+            (std::io::Error::from(Errno::NOSPC).into(), Some(Errno::NOSPC)),
+            (anyhow::Error::from(std::io::Error::from(Errno::IO)).context("cannot write"), Some(Errno::IO)),
+            (anyhow!("no such user"), None),
+        ] {
+            Failure::write(&folder, "a1", &error).unwrap();
+            let failure = Failure::read(&folder, "a1").unwrap();
+            assert_eq!(failure.errno, errno.map(Errno::raw_os_error), "{error:#}");
+            assert!(Failure::read(&folder, "b2").is_none());
+        }
+    }
 }

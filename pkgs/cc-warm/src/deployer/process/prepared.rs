@@ -17,8 +17,8 @@ use crate::sys::durable;
 
 /// Where a recipe's code comes from. The embedded deployer wants no network: these answer from what is on this host.
 pub trait Source {
-    /// The regular file at `path` in `commit`, of at most `cap` bytes; `None` if there is none.
-    fn blob(&self, commit: &CommitId, path: &str, cap: u64) -> Result<Option<Vec<u8>>>;
+    /// The regular files at `paths` in `commit`, in their order, each of at most `cap` bytes; `None` where there is none.
+    fn blobs(&self, commit: &CommitId, paths: &[&str], cap: u64) -> Result<Vec<Option<Vec<u8>>>>;
 
     /// Writes the tree of `commit` to `dest`, which does not exist: durably, all or nothing, readable by all.
     fn export(&self, commit: &CommitId, dest: &Path) -> Result<()>;

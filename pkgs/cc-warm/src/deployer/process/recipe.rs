@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::identity::Env;
 use crate::sys::untrusted::Untrusted;
 
-/// The most bytes that each of the three files may have.
+/// The three files.
+pub(super) const FILES: [&str; 3] = ["Procfile", "Volumes", ".env.sample"];
+/// The most bytes that each of them may have.
 pub(super) const FILE_CAP: u64 = 64 << 10;
 /// Processes and volumes of one recipe.
 const MOST: usize = 64;
@@ -214,7 +216,8 @@ pub(super) fn read(release: &Path) -> Result<Recipe> {
         file.take(FILE_CAP + 1).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     };
-    Recipe::parse(file("Procfile")?.as_deref(), file("Volumes")?.as_deref(), file(".env.sample")?.as_deref())
+    let [procfile, volumes, sample] = FILES.map(file);
+    Recipe::parse(procfile?.as_deref(), volumes?.as_deref(), sample?.as_deref())
 }
 
 #[cfg(test)]

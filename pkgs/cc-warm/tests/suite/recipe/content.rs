@@ -76,7 +76,7 @@ fn exports_what_was_committed_and_nothing_that_git_would_make_of_it() {
     let dest = world.dir.path().join("export-1.0.0+1");
     world.mirror().export(&commit, &dest).unwrap();
     // The index is what was committed: git's own attributes may have changed the work tree's copy on the way in.
-    let committed = |path: &str| world.mirror().blob(&commit, path, 1 << 20).unwrap().unwrap();
+    let committed = |path: &str| world.blob(&commit, path, 1 << 20).unwrap().unwrap();
     let expected: Vec<(String, Vec<u8>)> = vec![
         (".gitattributes".into(), committed(".gitattributes")),
         ("compose.yml".into(), committed("compose.yml")),
@@ -133,12 +133,15 @@ fn a_blob_is_a_regular_file_within_limits() {
     symlink("a", world.repository.path().join("link")).unwrap();
     let commit = id(&world.repository.publish("1.0.0+1"));
     world.refresh();
-    let blob = |path: &str, cap| world.mirror().blob(&commit, path, cap);
+    let blob = |path: &str, cap| world.blob(&commit, path, cap);
     assert_eq!(blob("a", 10).unwrap().unwrap(), b"0123456789");
     assert!(blob("none", 10).unwrap().is_none());
     for (path, cap) in [("a", 9), ("link", 10), ("folder", 10)] {
         blob(path, cap).unwrap_err();
     }
+    let all = world.mirror().blobs(&commit, &["none", "folder/b", "a", "nor this"], 10).unwrap();
+    assert_eq!(all, [None, Some(b"x".to_vec()), Some(b"0123456789".to_vec()), None]);
+    world.mirror().blobs(&commit, &["a", "folder"], 10).unwrap_err();
     assert_eq!(world.mirror().commit_of(&version("1.0.0+1")).unwrap(), Some(commit));
     assert_eq!(world.mirror().commit_of(&version("1.0.1+1")).unwrap(), None);
 }
