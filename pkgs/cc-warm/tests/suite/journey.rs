@@ -4,6 +4,7 @@
 //!
 //! A journey is made from its seed. One that fails is made shorter, by leaving out steps, before it is told.
 //! `CC_WARM_JOURNEYS=<n>` walks n others, from the seed `CC_WARM_JOURNEY_SEED`; with that alone, this one.
+//! `CC_WARM_JOURNEY_TOLD=1` prints what each command said.
 
 mod act;
 mod look;
