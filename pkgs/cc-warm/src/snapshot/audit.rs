@@ -118,6 +118,7 @@ impl Store {
         let total = snapshot.volumes.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus);
         let told = Told::begin(work.reporter, &format!("digesting snapshot {id}"), Some(total));
         let mut complete = true;
+        fault::point("snapshot.digest.begun")?;
         for copy in snapshot.volumes.iter().filter(|copy| !copy.digested) {
             told.next();
             let (tree, catalog) = (folder.tree(&copy.name), folder.catalog(&copy.name));
@@ -125,7 +126,11 @@ impl Store {
             complete &= scrub::complete(&order, &told, work.interrupt)?;
             fault::point("snapshot.digest.volume")?;
         }
-        if complete { crate::sys::durable::replace_json(&done, &true) } else { Ok(()) }
+        if complete {
+            return crate::sys::durable::replace_json(&done, &true);
+        }
+        tracing::warn!(app = %self.app, "snapshot {id} has no digests of all its content yet; the next update goes on with them");
+        Ok(())
     }
 }
 

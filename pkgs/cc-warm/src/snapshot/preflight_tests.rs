@@ -8,7 +8,7 @@ use rustix::fs::{Timespec, Timestamps, statvfs, utimensat};
 
 use super::file_system_tests::Mounted;
 use super::store_tests::{Place, work};
-use super::{Unsuitable, differs, is_passing};
+use super::{Unsuitable, differs, is_no_space, is_passing};
 use crate::sys::durable;
 
 /// Bytes that are free once all is written.
@@ -122,4 +122,20 @@ fn what_the_snapshots_file_system_does_not_keep_is_found_while_the_app_runs() {
             }
         }
     }
+}
+
+#[test]
+fn an_attribute_that_is_too_large_is_no_full_disk() {
+    let test = "an_attribute_that_is_too_large_is_no_full_disk";
+    let (Some(there), Some(store)) = (Mounted::new("xfs", &["-q"], test), Mounted::new("ext4", &["-q"], test)) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::at(dir, &store.path().join("state"), &there.path().join("v"), &["a"]);
+    durable::make_dir(&place.store.dir).unwrap();
+    let file = place.volumes[0].data().join("file");
+    rustix::fs::setxattr(&file, "user.large", &vec![7; 20_000], rustix::fs::XattrFlags::empty()).unwrap();
+    let error = place.store.stage(&place.volumes, None, work()).unwrap_err();
+    assert!(format!("{error:#}").contains("its attribute `user.large` cannot be set: No space left"), "{error:#}");
+    assert!(!is_no_space(&error) && !is_passing(&error), "{error:#}");
 }

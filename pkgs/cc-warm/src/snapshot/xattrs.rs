@@ -90,6 +90,20 @@ impl<'a> Way<'a> {
         }
     }
 
+    /// Whether there is room on its file system, by what that says. btrfs, whose records have a room of their own, says
+    /// nothing of that.
+    fn has_room(&self) -> bool {
+        let dir = match self {
+            Self::Open(fd) => *fd,
+            Self::Named(dir, _) => dir.as_fd(),
+        };
+        let is_btrfs = super::tree::file_system(dir).is_ok_and(|kind| kind == "btrfs");
+        let room = |found: rustix::fs::StatVfs| {
+            found.f_bavail.saturating_mul(found.f_frsize) > 1 << 20 && (found.f_files == 0 || found.f_favail > 0)
+        };
+        !is_btrfs && rustix::fs::fstatvfs(dir).is_ok_and(room)
+    }
+
     fn remove(&self, name: &[u8]) -> rustix::io::Result<()> {
         match self {
             Self::Open(fd) => fremovexattr(fd, name),
@@ -233,8 +247,12 @@ pub(super) fn copy(from: &Way<'_>, to: &Way<'_>, wanted: Wanted, buffers: &mut B
     let mut tries = ORDERS.min(order.len());
     while let Some((at, error)) = set_all(from, to, &order, value, &mut whole)? {
         tries = tries.saturating_sub(1);
-        if error.kind() != io::ErrorKind::StorageFull || tries == 0 {
+        if error.kind() != io::ErrorKind::StorageFull {
             return Err(error);
+        }
+        if tries == 0 {
+            // It is the room beside this inode that is used up: deleting data helps nobody.
+            return Err(if to.has_room() { io::Error::other(error) } else { error });
         }
         // Which of them fit together depends on their order where there is more than one place for them (on ext4 the inode
         // and one block), and each file system lists them in one of its own.

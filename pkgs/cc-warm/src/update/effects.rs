@@ -15,7 +15,7 @@ use crate::config::names::AppName;
 use crate::deployer::Stopped;
 use crate::history::{self, Entry};
 use crate::identity::Identity;
-use crate::snapshot::{self, Volume};
+use crate::snapshot::{self, Store, Volume};
 use crate::state::{AppState, LastRun, StuckNote};
 use crate::sys::untrusted::Untrusted;
 
@@ -46,11 +46,23 @@ pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Out
     operation.journal.remove()?;
     // What takes long comes last: nothing is under way any more, and whoever kills this only leaves it to the next.
     note(store.empty_trash(&volumes));
-    let work = snapshot::Work { reporter: context.narrator, interrupt: &context.host.interrupt };
-    if let Some(error) = taken.and_then(|id| store.complete_digests(&id, work).err()) {
-        tracing::warn!("the snapshot has no digests of its content yet: {error:#}");
+    if taken.is_some() {
+        complete_digests(context, store);
     }
     Ok(outcome)
+}
+
+/// Digests what of the known-good was reflinked and has no digest yet, while its app runs. What is cut short, the next
+/// run goes on with.
+pub(super) fn complete_digests(context: &Context<'_>, store: &Store) {
+    let work = snapshot::Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+    let complete = || match store.current()? {
+        Some(current) => store.complete_digests(&current.id, work),
+        None => Ok(()),
+    };
+    if let Err(error) = complete() {
+        tracing::warn!("the snapshot has no digests of its content yet: {error:#}");
+    }
 }
 
 fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {

@@ -26,12 +26,24 @@ const COPIED: u64 = 200_000;
 /// What stopping, syncing and starting take, where nothing is known.
 const AROUND: u64 = 1000;
 
-/// From what the last downtime for a snapshot went on, and how much data that was.
+/// What is known of a snapshot that was taken before.
+#[derive(Debug, Clone, Copy)]
+pub struct Last {
+    /// What its downtime went on.
+    pub parts: Parts,
+    /// How long that was in all, in milliseconds: what is more than the parts, it waited until it was healthy.
+    pub downtime_ms: u64,
+    /// How much data it was.
+    pub totals: Totals,
+}
+
+/// From the last one.
 #[must_use]
-pub fn forecast(preflight: Preflight, last: Option<(Parts, Totals)>) -> Forecast {
+pub fn forecast(preflight: Preflight, last: Option<Last>) -> Forecast {
     let holds = preflight.holds();
+    let waiting = last.map_or(0, |last| last.downtime_ms.saturating_sub(sum(&last.parts)));
     let parts = match last {
-        Some((parts, then)) => {
+        Some(Last { parts, totals: then, .. }) => {
             let scaled = u128::from(parts.verify) * u128::from(holds.entries) / u128::from(then.entries.max(1));
             Parts { verify: u64::try_from(scaled).unwrap_or(u64::MAX), restore: 0, ..parts }
         }
@@ -45,9 +57,14 @@ pub fn forecast(preflight: Preflight, last: Option<(Parts, Totals)>) -> Forecast
             start: AROUND,
         },
     };
-    let all = [parts.stop, parts.copy, parts.verify, parts.sync, parts.start];
-    let downtime_ms = all.iter().fold(0_u64, |sum, part| sum.saturating_add(*part));
+    let downtime_ms = sum(&parts).saturating_add(waiting);
     Forecast { preflight, downtime_ms, parts, guessed: last.is_none() }
+}
+
+/// What a downtime that ends with the same version goes on, but for waiting.
+fn sum(parts: &Parts) -> u64 {
+    let all = [parts.stop, parts.copy, parts.verify, parts.sync, parts.start];
+    all.iter().fold(0_u64, |sum, part| sum.saturating_add(*part))
 }
 
 #[cfg(test)]
@@ -65,13 +82,15 @@ mod tests {
 
     #[test]
     fn the_last_downtime_is_the_measure_and_checking_grows_with_the_data() {
-        let last = Parts { stop: 100, copy: 20, verify: 1000, sync: 10, restore: 9999, start: 50 };
-        let then = Totals { entries: 1000, bytes: 1 };
-        let now = forecast(preflight(2000, 1 << 30), Some((last, then)));
-        assert_eq!((now.downtime_ms, now.guessed), (100 + 20 + 2000 + 10 + 50, false));
+        let parts = Parts { stop: 100, copy: 20, verify: 1000, sync: 10, restore: 9999, start: 50 };
+        let last = Last { parts, downtime_ms: 1180 + 4000, totals: Totals { entries: 1000, bytes: 1 } };
+        let now = forecast(preflight(2000, 1 << 30), Some(last));
+        assert_eq!((now.downtime_ms, now.guessed), (100 + 20 + 2000 + 10 + 50 + 4000, false));
         assert_eq!(now.parts.restore, 0, "a rollback is not what is forecast");
         let guess = forecast(preflight(50_000, 0), None);
         assert_eq!((guess.parts.verify, guess.guessed), (1000, true));
-        assert!(forecast(preflight(u64::MAX, u64::MAX), Some((last, Totals::default()))).downtime_ms > 0);
+        assert!(
+            forecast(preflight(u64::MAX, u64::MAX), Some(Last { totals: Totals::default(), ..last })).downtime_ms > 0
+        );
     }
 }

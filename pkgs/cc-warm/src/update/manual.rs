@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use super::begin::Start;
 use super::context::Context;
 pub use super::forecast::Forecast;
+use super::forecast::Last;
 use super::outcome::Outcome;
 use super::parted;
 use super::recover;
@@ -104,7 +105,7 @@ pub fn forecast(host: &Host, app: &App) -> Result<Forecast> {
         let parts = entry.downtime_parts.filter(|_| matches!(entry.outcome.as_str(), "updated" | "snapshotted"))?;
         let snapshot = store.get(&SnapshotId::parse(entry.snapshot.as_ref()?).ok()?).ok()??;
         let totals = snapshot.volumes.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus);
-        Some((parts, totals))
+        Some(Last { parts, downtime_ms: entry.downtime_ms.unwrap_or(0), totals })
     });
     Ok(forecast::forecast(preflight, last))
 }

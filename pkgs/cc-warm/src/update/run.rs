@@ -6,6 +6,7 @@ use super::assess::{self, Assessment, Next, assess};
 use super::before;
 use super::begin::Start;
 use super::context::Context;
+use super::effects;
 use super::failed;
 use super::leftovers;
 use super::manual::{self, Now};
@@ -158,6 +159,9 @@ impl Run<'_> {
             self.context.resolve(&self.app.name, &[AlertKind::UnhealthyBeforeUpdate])?;
         }
         let Some(identity) = self.assessment.current() else { return Err(anyhow!("nothing is deployed")) };
+        if self.app.stateful {
+            effects::complete_digests(self.context, &self.store());
+        }
         let notes =
             skipped.iter().map(|skipped| format!("{} is not tried: {}", skipped.version, skipped.why)).collect();
         Ok(Outcome::UpToDate { version: identity.version, notes })

@@ -23,6 +23,17 @@ impl Tmpfs {
         mounted.is_ok_and(|status| status.success()).then_some(Self(at))
     }
 
+    /// A btrfs instead, in an image beside it. `None` where it cannot be had.
+    fn mount_btrfs(at: PathBuf) -> Option<Self> {
+        let image = at.with_extension("img");
+        fs::File::create(&image).unwrap().set_len(200 << 20).unwrap();
+        fs::create_dir(&at).unwrap();
+        let made = Command::new("mkfs.btrfs").arg("--quiet").arg(&image).status();
+        let mounted = || Command::new("mount").args(["-o", "loop"]).args([&image, &at]).status();
+        let well = |status: std::io::Result<std::process::ExitStatus>| status.is_ok_and(|status| status.success());
+        (well(made) && well(mounted())).then_some(Self(at))
+    }
+
     fn filler(&self) -> PathBuf {
         self.0.join("filler")
     }
@@ -49,9 +60,13 @@ impl Drop for Tmpfs {
 
 /// `1.0.0+1` runs, with its notes, and all of it lies on a small disk. The disk outlives the app.
 fn on_a_small_disk() -> Option<(Tmpfs, Fixture)> {
+    on_a_disk(Tmpfs::mount)
+}
+
+fn on_a_disk(mount: impl FnOnce(PathBuf) -> Option<Tmpfs>) -> Option<(Tmpfs, Fixture)> {
     let fixture = Fixture::empty();
-    let Some(tmpfs) = Tmpfs::mount(fixture.sandbox.state_dir()) else {
-        println!("skipped: a full disk: no tmpfs can be mounted here");
+    let Some(tmpfs) = mount(fixture.sandbox.state_dir()) else {
+        println!("skipped: a disk of its own: none can be mounted here");
         return None;
     };
     fixture.publish("1.0.0+1", 1, Behaviour::Healthy);
@@ -216,4 +231,15 @@ fn of_a_snapshot_that_does_not_fit_nothing_is_left_when_the_way_back_begins() {
         assert!(ran.contains("No space left"), "{ran}");
         assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"), "{ran}");
     }
+}
+
+#[test]
+fn digests_that_were_cut_short_are_taken_by_the_next_update_that_has_nothing_to_do() {
+    let Some((_btrfs, fixture)) = on_a_disk(Tmpfs::mount_btrfs) else { return };
+    fs::write(fixture.sandbox.volume().unwrap().join("_data/attachment"), vec![1; 2 << 20]).unwrap();
+    assert_eq!(fixture.run_with_fault("snapshot.digest.begun=kill", &["snapshot", APP]).code, None);
+    let undigested = || fixture.run(&["verify", APP]).expect(0).contains("without a digest yet");
+    assert!(undigested());
+    fixture.run(&["update"]).expect(0);
+    assert!(!undigested());
 }
