@@ -155,7 +155,7 @@ impl<'a> AbraDeployer<'a> {
     /// The `.env` as it would be deployed now; `None` if there is none yet.
     fn laid(&self) -> Result<Option<String>> {
         let own = self.own_keys()?;
-        Ok(self.env_text()?.map(|text| dotenv::lay(&text, &own.0)))
+        self.env_text()?.map(|text| dotenv::lay(&text, &own.0)).transpose()
     }
 
     /// The stack's name: as configured, as the `.env` says, or as abra derives it where that is certain.

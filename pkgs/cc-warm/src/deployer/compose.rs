@@ -29,6 +29,8 @@ pub struct Mount {
     pub source: String,
     /// `service:/path`.
     pub place: String,
+    /// The folder of the volume that is mounted; empty: all of it.
+    pub part: String,
     /// Whether it cannot be written to.
     pub read_only: bool,
 }
@@ -98,6 +100,7 @@ impl Compose {
                     kind: mount["type"].as_str().unwrap_or("volume").to_owned(),
                     source: mount["source"].as_str().unwrap_or_default().to_owned(),
                     place: format!("{service}:{}", mount["target"].as_str().unwrap_or_default()),
+                    part: mount["volume"]["subpath"].as_str().unwrap_or_default().to_owned(),
                     read_only: mount["read_only"].as_bool().unwrap_or(false),
                 });
             }
@@ -155,7 +158,8 @@ impl Compose {
     pub fn rendering(&self, stack: &str) -> Rendering {
         let mut rendering = Rendering { images: self.images(), ..Rendering::default() };
         for mount in self.mounts() {
-            let how = if mount.read_only { " (read-only)" } else { "" };
+            let part = if mount.part.is_empty() { String::new() } else { format!(" from `{}`", mount.part) };
+            let how = format!("{part}{}", if mount.read_only { " (read-only)" } else { "" });
             match mount.kind.as_str() {
                 "volume" => {
                     let name = self.volume_identity(stack, mount.source);
@@ -224,8 +228,11 @@ fn full_name(name: &str, value: &Value) -> String {
 /// What a service may do beyond the ordinary.
 fn privileges(service: &str, value: &Value) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
+    // Of what is no privilege but the want of one, there is nothing to approve.
+    let gives =
+        |item: &String| !matches!(item.replace('=', ":").as_str(), "no-new-privileges" | "no-new-privileges:true");
     for key in ["cap_add", "devices", "security_opt"] {
-        let items = value[key].as_array().into_iter().flatten().filter_map(text);
+        let items = value[key].as_array().into_iter().flatten().filter_map(text).filter(gives);
         all.extend(items.map(|item| format!("{service}: {key} {item}")));
     }
     if value["privileged"] == true {
@@ -407,6 +414,33 @@ configs:
         assert!(one.binds != other.binds && !format!("{one:?}").contains("hunter2"), "{one:?}");
         let host = with("{data: {driver_opts: {type: none, o: bind, device: /}}}");
         assert_eq!(host.binds, set(&["volume data with device=/, o=bind, type=none"]));
+    }
+
+    #[test]
+    fn another_folder_of_a_volume_is_another_place() {
+        let with = |options: &str| {
+            let mount = format!("{{type: volume, source: data, target: /d, volume: {{{options}}}}}");
+            Compose::parse(&format!("services: {{app: {{volumes: [{mount}]}}}}\n")).unwrap().rendering("s").volumes
+        };
+        assert_eq!(with("subpath: a")["data"], set(&["app:/d from `a`"]));
+        assert_eq!(with("nocopy: true"), with("subpath: ''"));
+        for other in ["subpath: b", "nocopy: true"] {
+            assert_ne!(with("subpath: a"), with(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn less_that_a_service_may_do_is_no_privilege() {
+        let with = |option: &str| {
+            let yaml = format!("services: {{app: {{security_opt: ['{option}']}}}}\n");
+            Compose::parse(&yaml).unwrap().rendering("s").privileges
+        };
+        for option in ["no-new-privileges:true", "no-new-privileges=true", "no-new-privileges"] {
+            assert_eq!(with(option), BTreeSet::new(), "{option}");
+        }
+        for option in ["no-new-privileges:false", "apparmor:unconfined", "seccomp=unconfined"] {
+            assert_eq!(with(option).len(), 1, "{option}");
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ const PATTERN_CAP: usize = 4 << 20;
 /// Ends with a negation and nothing but filling after it.
 static DENIED_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
     fixed(
-        r"(?:\b(?:no|zero|without|nothing|not|free\s+of)|n't)(?:\s+(?:any|an?|the|further|additional|other|known|special|more|new|extra|database|db|data|schema|config\w*|manual|operator|user|admin\w*|be|is|are|to|need\w*|requir\w*|introduc\w*|contain\w*|includ\w*|involv\w*|caus\w*|expect\w*|do))*\s*$",
+        r"(?:\b(?:no|zero|without|nothing|not|free\s+of)|n't)(?:\s+(?:any|an?|the|further|additional|other|known|special|more|new|extra|database|db|data|schema|config\w*|manual|operator|user|admin\w*|be|is|are|to|need\w*|requir\w*|introduc\w*|contain\w*|includ\w*|involv\w*|caus\w*|expect\w*|do|changes?|restarts?|steps?|work|migrations?|downtime|backups?|settings?|environment|variables?|secrets?|of|in|you\w*))*\s*$",
     )
 });
 static NEGATION: LazyLock<Regex> =

@@ -169,7 +169,12 @@ impl Store {
         for volume in volumes {
             told.next();
             let known = base.as_ref().and_then(|base| self.known(base, &volume.name));
-            copies.push(self.copy(volume, (&folder, &flush), known.as_ref(), true, &told, work.interrupt)?);
+            let copy = self.copy(volume, (&folder, &flush), known.as_ref(), true, &told, work.interrupt)?;
+            // Not against the volume, which changes: what this file system cannot keep would be found out with the app down.
+            let (tree, catalog) = (folder.tree(&volume.name), folder.catalog(&volume.name));
+            let check = Check { flags: copy.lessened == 0, ..Check::of(&tree, &catalog) };
+            verify::verify(&check, &(), work.interrupt).map_err(|error| explain(error, volume))?;
+            copies.push(copy);
         }
         flush.pause();
         fault::point("snapshot.stage.copied")?;

@@ -21,12 +21,12 @@ use crate::sys::raw::{get_fs_xattr, set_fs_xattr};
 use crate::sys::signals::Interrupt;
 
 /// A new file system in a loop file; unmounted at the end.
-pub(crate) struct Mounted {
+pub(super) struct Mounted {
     dir: tempfile::TempDir,
 }
 
 impl Mounted {
-    pub(crate) fn new(kind: &str, options: &[&str], test: &str) -> Option<Self> {
+    pub(super) fn new(kind: &str, options: &[&str], test: &str) -> Option<Self> {
         if !is_root(test) {
             return None;
         }
@@ -47,7 +47,7 @@ impl Mounted {
         Some(Self { dir })
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.dir.path().join("mnt")
     }
 }
@@ -357,7 +357,7 @@ fn an_encrypted_folder_in_a_volume_is_named_and_nothing_is_counted() {
     assert!(error.is::<super::Unsuitable>(), "{error:#}");
     assert!(format!("{error:#}").contains("v/_data`: `secret` in it is encrypted"), "{error:#}");
     // What stands is no live data.
-    super::measure::tree(&volume.data()).unwrap();
+    super::measure::tree(&volume.data(), 512).unwrap();
 }
 
 #[test]

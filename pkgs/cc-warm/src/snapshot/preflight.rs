@@ -1,24 +1,23 @@
 //! Whether a snapshot, and the way back from it, will fit: counted before any downtime, for each file system.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use rustix::fs::statfs;
+use anyhow::Result;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::beneath::Time;
 use super::copies::{Folder, Staged};
 use super::garbage::{TRASH, UNFINISHED};
 use super::generations::Generations;
-use super::measure::{self, Totals};
+use super::measure::{self, Measured, Totals, Unsuitable};
 use super::record::{Snapshot, Volume};
+use super::room::{FileSystem, bytes, file_system};
 use super::store::Store;
-use super::trial::{quotas, reflinks};
-use crate::sys::raw;
+use super::trial::{lost_time, quotas, reflinks};
 
-/// What a reflinked entry takes of the file system's own records, generously.
-const RECORDS: u64 = 1024;
+/// What is written down of an entry: measured, 140 bytes for one of a usual name.
+const LINES: u64 = 200;
 
 /// What a snapshot would take, and whether there is room.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,26 +46,18 @@ pub struct VolumeNeed {
     pub copied: Totals,
     /// Whether its file system shares content with the snapshots' (tried).
     pub reflink: bool,
+    /// Bytes of its content.
+    #[serde(skip)]
+    content: u64,
+    #[serde(skip)]
+    needs: Sizes,
 }
 
-/// One file system: what is there, and what is needed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FileSystem {
-    /// A folder on it.
-    pub path: PathBuf,
-    /// Bytes for the snapshot.
-    pub snapshot: u64,
-    /// Bytes for the way back.
-    pub restore: u64,
-    /// Inodes for both.
-    pub inodes: u64,
-    /// Bytes that are free.
-    pub free: u64,
-    /// Inodes that are free; `None`: they are made as they are needed.
-    pub free_inodes: Option<u64>,
-    #[serde(skip)]
-    key: Key,
+/// Bytes that the snapshot of a volume takes, and the way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Sizes {
+    snapshot: u64,
+    restore: u64,
 }
 
 /// A folder in which less can be written than its file system has.
@@ -77,16 +68,6 @@ pub struct Quota {
     pub path: PathBuf,
     /// Bytes that are needed in it.
     pub needed: u64,
-}
-
-/// What two paths on one file system have in common.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-enum Key {
-    #[default]
-    Unknown,
-    Device(u64),
-    /// Subvolumes have devices of their own, and share the space.
-    Btrfs([u8; 16]),
 }
 
 impl Preflight {
@@ -106,45 +87,18 @@ impl Preflight {
         self.volumes.iter().fold(Totals::default(), |sum, volume| sum.plus(volume.holds))
     }
 
+    /// What the volumes hold in all, in bytes of content: of that a copy's progress is a part.
+    #[must_use]
+    pub fn content(&self) -> Totals {
+        let bytes = self.volumes.iter().fold(0_u64, |sum, volume| sum.saturating_add(volume.content));
+        Totals { bytes, ..self.holds() }
+    }
+
     /// What would be copied in all.
     #[must_use]
     pub fn copied(&self) -> Totals {
         self.volumes.iter().fold(Totals::default(), |sum, volume| sum.plus(volume.copied))
     }
-}
-
-impl FileSystem {
-    fn shortage(&self, reserve: u64) -> Option<String> {
-        let needed = self.snapshot.saturating_add(self.restore).saturating_add(reserve);
-        let at = self.path.display();
-        if needed > self.free {
-            return Some(format!(
-                "on the file system of `{at}` {} are needed ({} for the snapshot, {} for the way back, {} in reserve), {} are free",
-                bytes(needed),
-                bytes(self.snapshot),
-                bytes(self.restore),
-                bytes(reserve),
-                bytes(self.free)
-            ));
-        }
-        let free = self.free_inodes?;
-        (self.inodes > free)
-            .then(|| format!("on the file system of `{at}` {} inodes are needed, {free} are free", self.inodes))
-    }
-}
-
-/// Bytes as people read them.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-pub fn bytes(count: u64) -> String {
-    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{count} bytes") } else { format!("{value:.1} {}", units[unit]) }
 }
 
 /// What is needed, and where, as it is added up.
@@ -160,36 +114,52 @@ impl Needs {
         Ok(Self { file_systems: vec![file_system(dir)?], volumes: Vec::new() })
     }
 
-    /// Adds what of the volume called `name` is copied into the snapshots, and what comes back to `dir`.
-    fn add(&mut self, name: &str, dir: &Path, holds: Totals, copied: Totals) -> Result<()> {
+    /// Which of the file systems `dir` is on.
+    fn place(&mut self, dir: &Path) -> Result<usize> {
         let found = file_system(dir)?;
         let known = self.file_systems.iter().position(|known| known.key == found.key);
-        let at = known.unwrap_or_else(|| {
+        Ok(known.unwrap_or_else(|| {
             self.file_systems.push(found);
             self.file_systems.len() - 1
-        });
+        }))
+    }
+
+    /// Bytes of the smallest piece of content, in the snapshots and on the file system `at`.
+    fn block(&self, at: usize) -> u64 {
+        self.file_systems[at].block.max(self.file_systems[0].block)
+    }
+
+    /// Adds what of the volume called `name` is copied into the snapshots, and what comes back to `dir`, which is on the file
+    /// system `at`.
+    fn add(&mut self, name: &str, (dir, at): (&Path, usize), found: &Measured) {
         let reflink = reflinks(dir, &self.file_systems[0].path);
-        let need = VolumeNeed { name: name.to_owned(), holds, copied, reflink };
+        let (holds, copied) = (found.holds.totals, found.copied.totals);
+        let linked = holds.entries.saturating_sub(copied.entries);
+        let lines = holds.entries.saturating_mul(LINES);
+        let needs = Sizes {
+            snapshot: self.file_systems[0].takes(found.copied, reflink, linked).saturating_add(lines),
+            restore: self.file_systems[at].takes(found.holds, reflink, 0),
+        };
+        let need = VolumeNeed { name: name.to_owned(), holds, copied, reflink, content: found.holds.content, needs };
         self.count(&need, at);
         self.volumes.push((need, dir.to_owned()));
-        Ok(())
     }
 
     /// Counts `need`, which comes back to the file system `at`.
     fn count(&mut self, need: &VolumeNeed, at: usize) {
         let there = &mut self.file_systems[0];
-        there.snapshot = there.snapshot.saturating_add(need.snapshot());
+        there.snapshot = there.snapshot.saturating_add(need.needs.snapshot);
         there.inodes = there.inodes.saturating_add(need.copied.entries);
         let back = &mut self.file_systems[at];
-        back.restore = back.restore.saturating_add(need.restore());
+        back.restore = back.restore.saturating_add(need.needs.restore);
         back.inodes = back.inodes.saturating_add(need.holds.entries);
     }
 
     /// All of it. Where nothing else speaks against it, what is not seen by counting is tried.
     fn preflight(self, reserve: u64) -> Result<Preflight> {
-        let snapshots = self.volumes.iter().map(|(need, _)| need.snapshot()).sum();
+        let snapshots = self.volumes.iter().map(|(need, _)| need.needs.snapshot).sum();
         let mut wanted = vec![(self.file_systems[0].path.join(UNFINISHED), snapshots)];
-        wanted.extend(self.volumes.iter().map(|(need, dir)| (dir.join(TRASH), need.restore())));
+        wanted.extend(self.volumes.iter().map(|(need, dir)| (dir.join(TRASH), need.needs.restore)));
         let volumes = self.volumes.into_iter().map(|(need, _)| need).collect();
         let mut found = Preflight { volumes, file_systems: self.file_systems, reserve, quotas: Vec::new() };
         if found.refusal().is_none() {
@@ -197,22 +167,6 @@ impl Needs {
         }
         Ok(found)
     }
-}
-
-impl VolumeNeed {
-    /// Bytes for the snapshot.
-    fn snapshot(&self) -> u64 {
-        space(self.copied, self.reflink)
-    }
-
-    /// Bytes for the way back.
-    fn restore(&self) -> u64 {
-        space(self.holds, self.reflink)
-    }
-}
-
-fn space(totals: Totals, reflink: bool) -> u64 {
-    if reflink { totals.entries.saturating_mul(RECORDS) } else { totals.bytes }
 }
 
 impl Store {
@@ -224,8 +178,20 @@ impl Store {
         Generations::read(&self.dir)?;
         let mut needs = Needs::in_store(&self.dir)?;
         for volume in volumes {
-            let (holds, copied) = self.estimate(volume, staged)?;
-            needs.add(&volume.name, &volume.dir, holds, copied)?;
+            let at = needs.place(&volume.dir)?;
+            let found = self.estimate(volume, staged, needs.block(at))?;
+            if let Some(Time { seconds, nanos }) = lost_time(&self.dir, found.times.hardest())? {
+                let at = Timestamp::new(seconds, i32::try_from(nanos).unwrap_or(0));
+                let at = at.map_or_else(|_| format!("{seconds} s after 1970"), |at| at.to_string());
+                let (data, dir) = (volume.data(), &self.dir);
+                return Err(Unsuitable(format!(
+                    "something in `{}` was changed at {at}, a time that the file system of `{}` cannot keep",
+                    data.display(),
+                    dir.display()
+                ))
+                .into());
+            }
+            needs.add(&volume.name, (&volume.dir, at), &found);
         }
         needs.preflight(reserve)
     }
@@ -240,56 +206,32 @@ impl Store {
         for copy in &snapshot.volumes {
             let live = volumes.iter().find(|volume| volume.name == copy.name).or(volumes.first());
             if let Some(live) = live {
-                let holds = measure::tree(&folder.tree(&copy.name))?;
-                needs.add(&copy.name, &live.dir, holds, Totals::default())?;
+                let at = needs.place(&live.dir)?;
+                let holds = measure::tree(&folder.tree(&copy.name), needs.block(at))?;
+                needs.add(&copy.name, (&live.dir, at), &Measured { holds, ..Measured::default() });
             }
         }
         needs.preflight(0)
     }
 
-    /// What `volume` holds, and what of it a snapshot would copy.
-    fn estimate(&self, volume: &Volume, staged: Option<&Staged>) -> Result<(Totals, Totals)> {
+    /// What `volume` holds, and what of it a snapshot would copy, in blocks of `block` bytes.
+    fn estimate(&self, volume: &Volume, staged: Option<&Staged>, block: u64) -> Result<Measured> {
         let known = match staged {
             Some(staged) => self.of_staged(staged, &volume.name),
             None => self.base().and_then(|base| self.known(&base, &volume.name)),
         };
-        let found = measure::live(&volume.data(), known.as_ref())?;
-        Ok((found.holds, found.copied))
+        measure::live(&volume.data(), known.as_ref(), block)
     }
-}
-
-fn file_system(path: &Path) -> Result<FileSystem> {
-    let found = statfs(path).with_context(|| format!("cannot ask the file system of `{}`", path.display()))?;
-    let block = u64::try_from(found.f_bsize).unwrap_or(1);
-    let open = || -> Result<Key> {
-        let file = fs::File::open(path)?;
-        Ok(match raw::btrfs_id(&file) {
-            Ok(id) => Key::Btrfs(id),
-            Err(_) => Key::Device(file.metadata()?.dev()),
-        })
-    };
-    let key = open().with_context(|| format!("cannot open `{}`", path.display()))?;
-    Ok(FileSystem {
-        path: path.to_owned(),
-        snapshot: 0,
-        restore: 0,
-        inodes: 0,
-        free: found.f_bavail.saturating_mul(block),
-        free_inodes: (found.f_files > 0).then_some(found.f_ffree),
-        key,
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use proptest::prelude::*;
 
+    use super::super::room::tests::place;
     use super::*;
-
-    fn place(path: &str, free: u64, free_inodes: Option<u64>) -> FileSystem {
-        let path = PathBuf::from(path);
-        FileSystem { path, snapshot: 0, restore: 0, inodes: 0, free, free_inodes, key: Key::Unknown }
-    }
 
     fn count(file_systems: Vec<FileSystem>, volumes: &[(VolumeNeed, usize)], reserve: u64) -> Preflight {
         let mut needs = Needs { file_systems, volumes: Vec::new() };
@@ -299,28 +241,27 @@ mod tests {
         needs.preflight(reserve).unwrap()
     }
 
-    fn need(bytes: u64, copied: u64, entries: u64, reflink: bool) -> VolumeNeed {
+    fn need(bytes: u64, copied: u64, entries: u64) -> VolumeNeed {
+        let needs = Sizes { snapshot: copied, restore: bytes };
         let (holds, copied) = (Totals { entries, bytes }, Totals { entries, bytes: copied });
-        VolumeNeed { name: "v".to_owned(), holds, copied, reflink }
+        VolumeNeed { name: "v".to_owned(), holds, copied, reflink: false, content: bytes, needs }
     }
 
     #[test]
     fn each_file_system_must_hold_what_is_written_to_it() {
         let table = [
             // On one file system: snapshot, way back, reserve.
-            (vec![place("/s", 2100, None)], vec![(need(1000, 1000, 1, false), 0)], None),
-            (vec![place("/s", 2099, None)], vec![(need(1000, 1000, 1, false), 0)], Some("/s")),
+            (vec![place("/s", 2100, None)], vec![(need(1000, 1000, 1), 0)], None),
+            (vec![place("/s", 2099, None)], vec![(need(1000, 1000, 1), 0)], Some("/s")),
             // What is taken over is not copied, but comes back.
-            (vec![place("/s", 1110, None)], vec![(need(1000, 10, 1, false), 0)], None),
+            (vec![place("/s", 1110, None)], vec![(need(1000, 10, 1), 0)], None),
             // On two.
-            (vec![place("/s", 1100, None), place("/v", 1100, None)], vec![(need(1000, 1000, 1, false), 1)], None),
-            (vec![place("/s", 1100, None), place("/v", 1099, None)], vec![(need(1000, 1000, 1, false), 1)], Some("/v")),
-            (vec![place("/s", 1099, None), place("/v", 1100, None)], vec![(need(1000, 1000, 1, false), 1)], Some("/s")),
-            // Shared content needs records only.
-            (vec![place("/s", 10_000, None)], vec![(need(1 << 40, 1 << 40, 4, true), 0)], None),
+            (vec![place("/s", 1100, None), place("/v", 1100, None)], vec![(need(1000, 1000, 1), 1)], None),
+            (vec![place("/s", 1100, None), place("/v", 1099, None)], vec![(need(1000, 1000, 1), 1)], Some("/v")),
+            (vec![place("/s", 1099, None), place("/v", 1100, None)], vec![(need(1000, 1000, 1), 1)], Some("/s")),
             // Inodes.
-            (vec![place("/s", 9999, Some(8))], vec![(need(100, 100, 4, false), 0)], None),
-            (vec![place("/s", 9999, Some(7))], vec![(need(100, 100, 4, false), 0)], Some("inodes")),
+            (vec![place("/s", 9999, Some(8))], vec![(need(100, 100, 4), 0)], None),
+            (vec![place("/s", 9999, Some(7))], vec![(need(100, 100, 4), 0)], Some("inodes")),
         ];
         for (file_systems, volumes, refused) in table {
             let preflight = count(file_systems, &volumes, 100);
@@ -332,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_is_needed_for_what() {
-        let refusal = count(vec![place("/s", 1 << 20, None)], &[(need(3 << 20, 3 << 20, 1, false), 0)], 5).refusal();
+        let refusal = count(vec![place("/s", 1 << 20, None)], &[(need(3 << 20, 3 << 20, 1), 0)], 5).refusal();
         insta::assert_snapshot!(refusal.unwrap(), @"on the file system of `/s` 6.0 MiB are needed (3.0 MiB for the snapshot, 3.0 MiB for the way back, 5 bytes in reserve), 1.0 MiB are free");
     }
 
@@ -343,7 +284,7 @@ mod tests {
             volumes in prop::collection::vec((0..1000_u64, 0..1000_u64), 0..5),
         ) {
             let needs: Vec<_> =
-                volumes.iter().map(|(bytes, copied)| (need(*bytes, (*copied).min(*bytes), 1, false), 0)).collect();
+                volumes.iter().map(|(bytes, copied)| (need(*bytes, (*copied).min(*bytes), 1), 0)).collect();
             let written: u64 = volumes.iter().map(|(bytes, copied)| bytes + copied.min(bytes)).sum();
             let fits = count(vec![place("/s", free, None)], &needs, reserve).refusal().is_none();
             prop_assert_eq!(fits, free >= reserve + written);

@@ -27,9 +27,15 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn new(volumes: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(&Dirs::new(dir.path().join("state")), &"login".parse().unwrap()).full_every(30);
+        let (state, there) = (dir.path().join("state"), dir.path().join("volumes"));
+        Self::at(dir, &state, &there, volumes)
+    }
+
+    /// With the state folder and the volumes where somebody wants them.
+    pub(super) fn at(dir: tempfile::TempDir, state: &Path, there: &Path, volumes: &[&str]) -> Self {
+        let store = Store::new(&Dirs::new(state), &"login".parse().unwrap()).full_every(30);
         let volumes = volumes.iter().map(|name| {
-            let volume = Volume { name: (*name).to_owned(), dir: dir.path().join("volumes").join(name) };
+            let volume = Volume { name: (*name).to_owned(), dir: there.join(name) };
             fs::create_dir_all(volume.data()).unwrap();
             fs::write(volume.data().join("file"), *name).unwrap();
             volume

@@ -267,6 +267,6 @@ fn described(kept: &Kept, now: Timestamp, measured: bool) -> Failed {
     // Its folder was last changed by the rename that gave it its name.
     let since = fs::symlink_metadata(&kept.path).ok().and_then(|found| Timestamp::from_second(found.ctime()).ok());
     let age = since.and_then(|since| Duration::try_from(now.duration_since(since)).ok());
-    let bytes = if measured { measure::tree(&kept.path).map_or(0, |holds| holds.bytes) } else { 0 };
+    let bytes = if measured { measure::tree(&kept.path, 1).map_or(0, |holds| holds.totals.bytes) } else { 0 };
     Failed { operation: kept.operation.clone(), age: age.unwrap_or_default(), bytes }
 }

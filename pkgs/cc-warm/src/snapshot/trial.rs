@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use rustix::fs::{FallocateFlags, fallocate, ioctl_ficlone};
+use anyhow::{Context, Result};
+use rustix::fs::{FallocateFlags, Timespec, Timestamps, fallocate, futimens, ioctl_ficlone};
 use rustix::io::Errno;
 
+use super::beneath::{Stat, Time};
 use super::flush::sync_file_systems;
 use super::garbage::{TRASH, UNFINISHED};
 use super::preflight::Quota;
@@ -26,6 +28,32 @@ pub(super) fn reflinks(from: &Path, to: &Path) -> bool {
         Ok(ioctl_ficlone(target.file.as_fd(), source.file.as_fd())?)
     };
     attempt().is_ok()
+}
+
+/// Bytes that a file of one byte takes in `dir`: a block, or a cluster of them (ext4's `bigalloc`). Not less than `block`.
+pub(super) fn smallest(dir: &Path, block: u64) -> u64 {
+    let attempt = || -> Result<u64> {
+        let one = Gone::make(dir.join(format!("{TRASH}{}", random::id()?)))?;
+        std::io::Write::write_all(&mut &one.file, b"x")?;
+        Ok(one.file.metadata()?.blocks().saturating_mul(512))
+    };
+    attempt().map_or(block, |taken| taken.max(block))
+}
+
+/// The first of `times` that what lies in `dir` cannot have.
+pub(super) fn lost_time(dir: &Path, times: impl Iterator<Item = Time>) -> Result<Option<Time>> {
+    let attempt = || -> Result<Option<Time>> {
+        let one = Gone::make(dir.join(format!("{UNFINISHED}{}", random::id()?)))?;
+        for time in times {
+            let spec = Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanos) };
+            let kept = futimens(&one.file, &Timestamps { last_access: spec, last_modification: spec });
+            if kept.is_err() || Stat::of(&one.file)?.mtime() != time {
+                return Ok(Some(time));
+            }
+        }
+        Ok(None)
+    };
+    attempt().with_context(|| format!("it cannot be tried which times `{}` keeps", dir.display()))
 }
 
 /// Which of the `wanted` bytes a quota forbids; each with the path of a file to try it with, without the end of its name.

@@ -66,6 +66,12 @@ pub struct Differs {
     pub what: String,
 }
 
+/// Whether an error says that a copy is not what it must be.
+#[must_use]
+pub fn differs(error: &anyhow::Error) -> bool {
+    error.chain().any(<dyn std::error::Error>::is::<Differs>)
+}
+
 /// A job: some of what is in a folder.
 pub(super) struct Batch {
     pub(super) copy: Arc<Dir>,

@@ -40,7 +40,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     let (_, identity) = running(app, &observed)?;
     let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
     leftovers::delete(app, context.host, deployer.as_ref(), &store);
-    let total = must_fit(app, deployer.as_ref(), &store, context.host.reserve, None)?;
+    let total = must_fit(context, app, deployer.as_ref(), &store, &mut None)?;
     must_go_back(app, deployer.as_ref(), &release)?;
     must_be_healthy(context, app, deployer.as_ref())?;
     let staged = staging::stage(context, app, deployer.as_ref(), &store, total)?;
@@ -56,7 +56,7 @@ fn begin_snapshot(
     lock: &AppLock,
     (deployer, observed, release): (&dyn Deployer, &Observed, &Release),
     store: &Store,
-    staged: Option<Staged>,
+    mut staged: Option<Staged>,
 ) -> Result<Outcome> {
     if context.host.interrupt.is_set() {
         return Ok(Outcome::Cancelled);
@@ -68,7 +68,7 @@ fn begin_snapshot(
     must_go_back(app, deployer, release)?;
     // Once more, right before the stop: minutes may have passed, and others may have taken the room.
     must_be_healthy(context, app, deployer)?;
-    must_fit(app, deployer, store, context.host.reserve, staged.as_ref())?;
+    must_fit(context, app, deployer, store, &mut staged)?;
     Start {
         context,
         app,
@@ -406,13 +406,13 @@ fn must_fit_beside(app: &App, deployer: &dyn Deployer, store: &Store, chosen: &S
 
 /// Refuses what cannot be snapshotted, before any downtime; else how much the volumes hold.
 fn must_fit(
+    context: &Context<'_>,
     app: &App,
     deployer: &dyn Deployer,
     store: &Store,
-    reserve: u64,
-    staged: Option<&Staged>,
+    staged: &mut Option<Staged>,
 ) -> Result<Totals> {
-    let preflight = match store.preflight(&deployer.volumes()?, reserve, staged) {
+    let preflight = match staging::preflight(context, store, &deployer.volumes()?, staged) {
         Err(error) if error.is::<Unsuitable>() => {
             let problem = format!("no snapshot of `{}` can be taken; nothing was touched", app.name);
             return Err(Problem::new(problem).exit(Exit::Refused).because(error).into());
@@ -420,7 +420,7 @@ fn must_fit(
         counted => counted?,
     };
     match preflight.refusal() {
-        None => Ok(preflight.holds()),
+        None => Ok(preflight.content()),
         Some(reason) => {
             Err(Problem::new(format!("no snapshot of `{}` can be taken; nothing was touched: {reason}", app.name))
                 .hint(format!("cc-warm snapshot --dry-run {}", app.name))

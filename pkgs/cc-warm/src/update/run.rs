@@ -264,7 +264,7 @@ impl Run<'_> {
         self.deployer.prepared(&current)?;
         self.prepare(&target)?;
         leftovers::delete(self.app, self.context.host, self.deployer, &self.store());
-        let preflight = match self.preflight(None) {
+        let preflight = match self.preflight(&mut None) {
             Err(error) if error.is::<Unsuitable>() => {
                 let reasons = vec![format!("{error:#}")];
                 let waits = Waits { candidate: Some(candidate.clone()), reasons, approvable: false };
@@ -276,7 +276,9 @@ impl Run<'_> {
             return Ok(outcome);
         }
         let staged = match preflight {
-            Some(preflight) => staging::stage(self.context, self.app, self.deployer, &self.store(), preflight.holds())?,
+            Some(preflight) => {
+                staging::stage(self.context, self.app, self.deployer, &self.store(), preflight.content())?
+            }
             None => None,
         };
         let begun = self.apply_staged(state, candidate, &target, staged);
@@ -290,7 +292,7 @@ impl Run<'_> {
         state: &mut AppState,
         candidate: &Candidate,
         target: &Release,
-        staged: Option<Staged>,
+        mut staged: Option<Staged>,
     ) -> Result<Outcome> {
         let continuity = health::continuity(self.app)?;
         if self.context.host.interrupt.is_set() {
@@ -315,7 +317,7 @@ impl Run<'_> {
         if let Some(outcome) = self.not_healthy()? {
             return Ok(outcome);
         }
-        if let Some(outcome) = self.no_room(state, candidate, self.preflight(staged.as_ref())?.as_ref())? {
+        if let Some(outcome) = self.no_room(state, candidate, self.preflight(&mut staged)?.as_ref())? {
             return Ok(outcome);
         }
         self.context.resolve(&self.app.name, &[AlertKind::DiskShort])?;
@@ -357,11 +359,11 @@ impl Run<'_> {
     }
 
     /// What a snapshot of a stateful app would take, beyond the staging copy if there is one.
-    fn preflight(&self, staged: Option<&Staged>) -> Result<Option<Preflight>> {
+    fn preflight(&self, staged: &mut Option<Staged>) -> Result<Option<Preflight>> {
         if !self.app.stateful {
             return Ok(None);
         }
-        self.store().preflight(&self.deployer.volumes()?, self.context.host.reserve, staged).map(Some)
+        staging::preflight(self.context, &self.store(), &self.deployer.volumes()?, staged).map(Some)
     }
 
     /// Held, if there is no room for what is needed; the operator is told.

@@ -7,7 +7,7 @@ use super::leftovers;
 use crate::config::App;
 use crate::deployer::Deployer;
 use crate::error::Problem;
-use crate::snapshot::{self, Staged, Store, Totals, Work};
+use crate::snapshot::{self, Preflight, Staged, Store, Totals, Volume, Work};
 
 /// Copies the volumes of an app while it runs, so that its downtime depends on what changes only. Where that fails for a
 /// reason that may be gone once it is stopped, everything is copied then: `None`. Anything else would be met again with
@@ -21,16 +21,45 @@ pub fn stage(
 ) -> Result<Option<Staged>> {
     let volumes = deployer.volumes()?;
     context.narrator.say("copying its data while it runs");
-    let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
-    let error = match store.stage(&volumes, Some(total), work) {
-        Ok(staged) => return Ok(Some(staged)),
-        Err(error) => error,
+    let attempt = || {
+        let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
+        store.stage(&volumes, Some(total), work).inspect_err(|_| leftovers::note(store.discard_staging()))
     };
-    leftovers::note(store.discard_staging());
+    let error = match attempt() {
+        // An app that changes what is being copied can do that as well, but hardly twice.
+        Err(error) if snapshot::differs(&error) => match attempt() {
+            Err(error) => error,
+            staged => return staged.map(Some),
+        },
+        Err(error) => error,
+        staged => return staged.map(Some),
+    };
     if snapshot::is_passing(&error) {
         tracing::warn!("no copy could be made while the app runs: {error:#}");
         return Ok(None);
     }
     let what = format!("no snapshot of `{}` can be taken; the app was not touched", app.name);
     Err(Problem::new(what).hint(format!("cc-warm snapshot --dry-run {}", app.name)).because(error).into())
+}
+
+/// Whether a snapshot of `volumes` will fit, with a staging copy; if only without it, it is given up. What changes all the
+/// time, or is young, is copied again, so that for as long as the app is stopped it is there three times.
+pub fn preflight(
+    context: &Context<'_>,
+    store: &Store,
+    volumes: &[Volume],
+    staged: &mut Option<Staged>,
+) -> Result<Preflight> {
+    let preflight = store.preflight(volumes, context.host.reserve, staged.as_ref())?;
+    if staged.is_none() || preflight.refusal().is_none() {
+        return Ok(preflight);
+    }
+    context
+        .narrator
+        .say("there is no room for the copy that was made while it ran, too: everything is copied once it is stopped");
+    *staged = None;
+    leftovers::note(store.discard_staging());
+    // On btrfs, what was deleted counts until that is written.
+    store.sync_file_systems(volumes)?;
+    store.preflight(volumes, context.host.reserve, None)
 }

@@ -174,6 +174,20 @@ fn no_app_is_stopped_for_a_snapshot_that_could_not_be_staged_for_a_reason_that_s
 }
 
 #[test]
+fn where_there_is_no_room_for_young_data_three_times_the_staging_copy_is_given_up() {
+    for (word, version) in [("snapshot", "1.0.0+1"), ("update", "1.1.0+2")] {
+        let Some((_tmpfs, fixture)) = on_a_small_disk() else { return };
+        with_a_large_update(&fixture);
+        // What lives, its snapshot and the way back are 9.6 of 12 MiB.
+        let attachment = fixture.sandbox.volume().unwrap().join("_data/attachment");
+        fs::write(attachment, vec![1; 3200 << 10]).unwrap();
+        let said = fixture.run(&[word, APP]).expect(0);
+        assert!(said.contains("no room for the copy that was made while it ran"), "{said}");
+        assert_eq!(fixture.answering().as_deref(), Some(version), "{said}");
+    }
+}
+
+#[test]
 fn an_app_that_has_no_room_to_start_gets_what_cc_warm_itself_left() {
     let Some((tmpfs, fixture)) = on_a_small_disk() else { return };
     let snapshot = Halted::at(&fixture, &["journal.redeploying.after"], &["snapshot", APP]);

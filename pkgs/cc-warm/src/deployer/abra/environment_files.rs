@@ -21,9 +21,11 @@ pub(super) fn can_be_read(files: &[PathBuf], code: &Path, variables: &BTreeMap<S
         let shown = file.file_name().unwrap_or_default().display();
         let text = durable::read(file)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let root: Value = serde_saphyr::from_str(&text).with_context(|| format!("`{shown}` cannot be read"))?;
+        let documents = documents(&text).with_context(|| format!("`{shown}` cannot be read"))?;
         let mut named = Vec::new();
-        environment_files(&root, &mut named);
+        for document in &documents {
+            environment_files(document, &mut named);
+        }
         for name in named {
             let meant = interpolated(name, variables);
             let meant = meant.with_context(|| format!("`{shown}`: it cannot be told which file `{name}` is"))?;
@@ -36,6 +38,15 @@ pub(super) fn can_be_read(files: &[PathBuf], code: &Path, variables: &BTreeMap<S
         }
     }
     Ok(())
+}
+
+/// What docker reads is the first document only; of the others, nothing is asked more than of that one. A few anchors may be
+/// used as often as a recipe likes: what that comes to is limited all the same.
+fn documents(text: &str) -> Result<Vec<Value>> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false },
+    };
+    Ok(serde_saphyr::from_multiple_with_options(text, options)?)
 }
 
 /// Every `env_file`, at whatever depth: what is merged in may be written anywhere.
@@ -133,6 +144,30 @@ configs: { c: { name: "${STACK_NAME}_c_${C_VERSION}", file: app.env, template_dr
 "#;
         fs::write(code.join("compose.yml"), text).unwrap();
         can_be_read(&[code.join("compose.yml")], &code, &BTreeMap::new()).unwrap();
+    }
+
+    #[test]
+    fn what_docker_reads_of_a_file_is_not_refused_for_its_shape() {
+        let (_dir, code) = recipe();
+        let compose = code.join("compose.yml");
+        let read = |text: &str| {
+            fs::write(&compose, text).unwrap();
+            can_be_read(std::slice::from_ref(&compose), &code, &BTreeMap::new())
+        };
+        let services = |count: usize| {
+            let each = (0..count).map(|number| format!("  s{number}:\n    <<: *base\n    logging: *log\n"));
+            format!(
+                "x-log: &log {{driver: local}}\nx-base: &base {{image: x}}\nservices:\n{}",
+                each.collect::<String>()
+            )
+        };
+        let two = "services: {app: {image: x}}\n---\nservices: {}\n";
+        for text in [&services(200), two, "services: {app: {image: x}}\n---\n", "\u{feff}services: {}\r\n...\r\n"] {
+            read(text).unwrap();
+        }
+        read(&format!("{two}x: {{env_file: /dev/zero}}\n")).unwrap_err();
+        let bomb = (1..9).map(|n| format!("x-{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(", ")));
+        read(&format!("x-0: &a0 [lol]\n{}services: {{}}\n", bomb.collect::<String>())).unwrap_err();
     }
 
     #[test]

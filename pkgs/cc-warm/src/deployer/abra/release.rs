@@ -336,14 +336,44 @@ fn compose_files(code: &Path, named: Option<&str>) -> Result<Vec<PathBuf>> {
     let named = named.filter(|text| !text.is_empty()).unwrap_or("compose.yml");
     let mut files = Vec::new();
     for name in named.split(':').filter(|name| !name.is_empty()) {
-        let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-        ensure!(plain, "`COMPOSE_FILE` names `{name}`, which is not in the recipe");
-        let path = code.join(name);
+        let name: &Path = name.as_ref();
+        let shown = name.display();
+        let plain = name.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        ensure!(plain, "`COMPOSE_FILE` names `{shown}`, which is not in the recipe");
+        let path = code.join(name.strip_prefix(".").unwrap_or(name));
         ensure!(
             fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()),
-            "the recipe has no file `{name}`, which `COMPOSE_FILE` names"
+            "the recipe has no file `{shown}`, which `COMPOSE_FILE` names"
         );
         files.push(path);
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compose_files_are_those_of_the_recipe_however_they_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let code = dir.path().join("code");
+        fs::create_dir_all(code.join("db")).unwrap();
+        for path in [code.join("compose.yml"), code.join("db/compose.db.yml"), dir.path().join("other.yml")] {
+            fs::write(path, "").unwrap();
+        }
+        let both = [code.join("compose.yml"), code.join("db/compose.db.yml")];
+        for (named, wanted) in [
+            (None, &both[..1]),
+            (Some(""), &both[..1]),
+            (Some("compose.yml:db/compose.db.yml"), &both[..]),
+            (Some("./compose.yml:./db/compose.db.yml:"), &both[..]),
+        ] {
+            assert_eq!(compose_files(&code, named).unwrap(), wanted, "{named:?}");
+        }
+        let absolute = format!("{}/compose.yml", code.display());
+        for named in ["../other.yml", "./../other.yml", "db/../../other.yml", "missing.yml", ".", "db", &absolute] {
+            compose_files(&code, Some(named)).unwrap_err();
+        }
+    }
 }
