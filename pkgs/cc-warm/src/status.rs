@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::config::names::AppName;
-use crate::config::{App, Config};
+use crate::config::{App, Config, Warm};
 use crate::deployer::{self, Convergence, Known, Observed};
 use crate::error;
 use crate::host::Host;
@@ -83,14 +83,14 @@ pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
         notes: Vec::new(),
         hints: Vec::new(),
     };
-    let stuck = status.add_journal(host, name);
+    let progress = status.add_journal(host, name);
     let state = AppState::load(&host.dirs, name);
     match &state {
         Ok(state) => status.add_state(state, host.clock.now(), name),
         Err(error) => status.failed(error),
     }
     if let Some(app) = app {
-        status.add_observed(host, app, state.as_ref().ok(), stuck.as_ref());
+        status.add_observed(host, app, state.as_ref().ok(), progress.as_ref());
     } else {
         status.notes.push("not declared any more; nothing of it is touched".to_owned());
         status.hints.push(format!("cc-warm forget {name}"));
@@ -130,7 +130,7 @@ impl AppStatus {
         self.hints.extend(error::hints(error));
     }
 
-    /// Its journal, where that says that the app is stuck.
+    /// What its journal says, where it has one.
     fn add_journal(&mut self, host: &Host, name: &AppName) -> Option<Progress> {
         let holder = lock::holder(&host.dirs, name).unwrap_or_default();
         match journal::peek(&host.dirs, name) {
@@ -144,13 +144,17 @@ impl AppStatus {
                 self.wrong(format!("STUCK, nothing is done to it: {reason}"), Some(next));
                 return Some(progress);
             }
-            Ok(Some(progress)) => match holder {
-                Some(holder) => self.notes.push(format!("under way, at `{}`: {holder}", progress.last.as_str())),
-                None => self.wrong(
-                    format!("an operation was cut short at `{}`", progress.last.as_str()),
-                    Some(format!("cc-warm recover {name}")),
-                ),
-            },
+            Ok(Some(progress)) => {
+                let last = progress.last.as_str();
+                match holder {
+                    Some(holder) => self.notes.push(format!("under way, at `{last}`: {holder}")),
+                    None => self.wrong(
+                        format!("an operation was cut short at `{last}`"),
+                        Some(format!("cc-warm recover {name}")),
+                    ),
+                }
+                return Some(progress);
+            }
             Err(error) => self.failed(&error.into_problem(name)),
         }
         None
@@ -196,7 +200,20 @@ impl AppStatus {
         }
     }
 
-    fn add_observed(&mut self, host: &Host, app: &App, state: Option<&AppState>, stuck: Option<&Progress>) {
+    /// That it ran, and is not deployed: not every undeployment was seen by a run yet, and who said `resume` waits for one.
+    fn add_absent(&mut self, name: &AppName, state: &AppState) {
+        if state.last_good.is_none() || state.down_by_hand.is_some() {
+            return;
+        }
+        let (note, next) = if state.resumed {
+            ("taken over again, but not started yet", "update")
+        } else {
+            ("undeployed by somebody; left alone", "resume")
+        };
+        self.wrong(note.to_owned(), Some(format!("cc-warm {next} {name}")));
+    }
+
+    fn add_observed(&mut self, host: &Host, app: &App, state: Option<&AppState>, progress: Option<&Progress>) {
         let look = || -> Result<_> {
             let deployer = deployer::open(host, app)?;
             let moved = state.map(|state| parted::moved(deployer.as_ref(), state)).transpose()?.flatten();
@@ -210,11 +227,19 @@ impl AppStatus {
         });
         match observed {
             Err(error) => self.failed(&error),
-            Ok(Observed::Absent { .. }) => self.state = "absent",
+            Ok(Observed::Absent { .. }) => {
+                self.state = "absent";
+                if let Some(state) = state.filter(|_| app.warm == Warm::Live && progress.is_none()) {
+                    self.add_absent(&app.name, state);
+                }
+            }
             Ok(Observed::Present(deployment)) => {
+                let stuck = progress.filter(|progress| progress.last == EventName::Stuck);
                 if stuck.is_some_and(|progress| !is_left_over(progress, &deployment.generation)) {
                     self.notes.push("what is deployed now is somebody's own, and is left alone".to_owned());
-                    self.hints.push(format!("cc-warm adopt {}, once it is healthy", app.name));
+                    // What would start another version over it is refused.
+                    self.hints.retain(|hint| *hint != format!("cc-warm retry {}", app.name));
+                    self.hints.insert(0, format!("cc-warm adopt {}, once it is healthy", app.name));
                 }
                 match deployment.what {
                     Known::Yes(identity) => self.version = Some(identity.version.to_string()),

@@ -6,8 +6,9 @@ use super::results::{Done, Results};
 use super::session::Session;
 use crate::alert::Kind;
 use crate::cli::{Global, WaitFlag};
+use crate::config::Warm;
 use crate::config::names::AppName;
-use crate::deployer;
+use crate::deployer::{self, Observed};
 use crate::error::Exit;
 use crate::state::AppState;
 use crate::update::parted;
@@ -25,6 +26,20 @@ pub struct Args {
     all: bool,
     #[command(flatten)]
     wait: WaitFlag,
+}
+
+/// Whether somebody undeployed it, of which no run has seen anything yet.
+fn is_down_unseen(session: &Session, name: &AppName, state: &AppState) -> Result<bool> {
+    let app = session.config.app(name)?;
+    if app.warm != Warm::Live
+        || state.last_good.is_none()
+        || state.resumed
+        || session.host.dirs.app(name.as_str()).journal().exists()
+    {
+        return Ok(false);
+    }
+    let observed = deployer::open(&session.host, app)?.observe()?;
+    Ok(matches!(observed, Observed::Absent { .. }))
 }
 
 /// Refuses what the next update would not start.
@@ -46,7 +61,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
             let _lock = session.lock(&app, args.wait.wait())?;
             let mut state = AppState::load(&session.host.dirs, &app)?;
             let was_paused = state.paused.take().is_some();
-            let was_down = state.down_by_hand.take().is_some();
+            // Where that cannot be told, the next update sees it.
+            let is_unseen = || is_down_unseen(&session, &app, &state).unwrap_or(false);
+            let was_down = state.down_by_hand.is_some() || is_unseen();
+            state.down_by_hand = None;
             state.resumed |= was_down;
             if state.resumed {
                 must_fit(&session, &app, &state)?;

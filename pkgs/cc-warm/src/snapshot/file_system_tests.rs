@@ -21,12 +21,12 @@ use crate::sys::raw::{get_fs_xattr, set_fs_xattr};
 use crate::sys::signals::Interrupt;
 
 /// A new file system in a loop file; unmounted at the end.
-pub(super) struct Mounted {
+pub(crate) struct Mounted {
     dir: tempfile::TempDir,
 }
 
 impl Mounted {
-    pub(super) fn new(kind: &str, options: &[&str], test: &str) -> Option<Self> {
+    pub(crate) fn new(kind: &str, options: &[&str], test: &str) -> Option<Self> {
         if !is_root(test) {
             return None;
         }
@@ -47,7 +47,7 @@ impl Mounted {
         Some(Self { dir })
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("mnt")
     }
 }

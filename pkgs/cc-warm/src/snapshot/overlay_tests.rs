@@ -78,13 +78,13 @@ fn files_of_two_layers_that_may_have_one_inode_number_are_refused() {
     let of = |name: &str| fs::metadata(overlay.tree().join(name)).unwrap();
     assert_eq!(of("0").ino(), of("1").ino());
     assert_ne!(of("0").dev(), of("1").dev());
-    let error = measure::live(&overlay.tree(), None, 4096).unwrap_err();
+    let error = measure::live(&overlay.tree(), None, 512).unwrap_err();
     assert!(error.is::<Unsuitable>() && format!("{error:#}").contains("overlayfs"), "{error:#}");
     // What is of one layer can be told apart.
     fs::remove_file(overlay.tree().join("1")).unwrap();
     fs::remove_file(overlay.tree().join("1 again")).unwrap();
     fs::write(overlay.tree().join("new"), "of the upper one").unwrap();
-    measure::live(&overlay.tree(), None, 4096).unwrap();
+    measure::live(&overlay.tree(), None, 512).unwrap();
 }
 
 #[test]

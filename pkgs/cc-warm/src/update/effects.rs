@@ -252,6 +252,8 @@ fn tidy(operation: &Operation<'_>, volumes: &[Volume]) {
         let mut needed: BTreeSet<Identity> = BTreeSet::new();
         needed.extend(operation.progress().begun.from.clone());
         needed.insert(operation.progress().begun.to.clone());
+        // Of an app that is undeployed, what ran last is neither of these, and only that may run on its data.
+        needed.extend(AppState::load(&operation.host.dirs, &operation.app.name)?.last_good.map(|good| good.identity));
         needed.extend(listing.snapshots.into_iter().map(|snapshot| snapshot.tag.identity));
         let needed: Vec<Identity> = needed.into_iter().collect();
         Ok(operation.deployer.keep_only(&needed, operation.lock)?)

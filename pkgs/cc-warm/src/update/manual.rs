@@ -27,7 +27,11 @@ use crate::sys::untrusted::Untrusted;
 
 /// Takes a known-good of `app` now: stopped for as long as it takes.
 pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outcome> {
-    recover::settle(context, &app.name, lock)?;
+    if stuck_or_settled(context, app, lock)?.is_some() {
+        // Its journal would be replaced: nothing would say any more that it is stuck.
+        let problem = Problem::new(format!("`{}` is stuck; nothing was touched", app.name)).exit(Exit::Refused);
+        return Err(problem.hint(format!("cc-warm status {}", app.name)).into());
+    }
     if app.warm == Warm::Data {
         return Err(Problem::new(format!("`{}` is data-warm: only a green cold run makes its known-good", app.name))
             .exit(Exit::Refused)

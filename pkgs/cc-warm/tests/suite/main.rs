@@ -9,6 +9,7 @@ mod docs;
 mod failing;
 mod fixture;
 mod in_use;
+mod journey;
 mod json;
 mod policy;
 mod process;

@@ -298,6 +298,28 @@ fn resume_given_at_once_or_twice_takes_the_app_over_again() {
 }
 
 #[test]
+fn what_is_undeployed_is_not_said_to_be_well_until_it_runs_again() {
+    for fault in ["", "process.stop.recorded=kill"] {
+        let fixture = Fixture::running();
+        // Killed, it writes nothing down of what it did.
+        fixture.run_with_fault(fault, &["undeploy", APP]);
+        let says = |note: &str, hint: &str| {
+            let status = fixture.status();
+            assert_eq!(status["ok"], json!(false), "{status}");
+            assert!(status["notes"][0].as_str().unwrap().contains(note), "{status}");
+            assert_eq!(status["hints"], json!([hint]), "{status}");
+        };
+        says("undeployed by somebody", "cc-warm resume notes");
+        let said = fixture.run(&["resume", APP]).expect(0);
+        assert!(said.contains("taken over again"), "{said}");
+        says("taken over again, but not started yet", "cc-warm update notes");
+        fixture.run(&["update"]).expect(0);
+        assert_eq!(fixture.status()["ok"], json!(true));
+        assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    }
+}
+
+#[test]
 fn a_changed_environment_waits_where_the_one_of_what_runs_is_lost() {
     let fixture = Fixture::running();
     let with_env = |value: &str| {

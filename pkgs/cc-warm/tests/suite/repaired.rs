@@ -33,6 +33,8 @@ fn is_left_running_by_every_run() {
     let text = fixture.run(&["status"]).text;
     assert!(text.contains("what is deployed now is somebody's own") && text.contains("cc-warm adopt notes"), "{text}");
     assert!(!text.contains("is down"), "{text}");
+    // Nor to do what is refused.
+    assert!(!text.contains("cc-warm retry notes"), "{text}");
     // Nor is the prior version started over data that a newer one may have written.
     let text = fixture.run(&["retry", APP]).expect(24);
     assert!(text.contains("deployed by somebody"), "{text}");
@@ -53,6 +55,16 @@ fn is_stuck_no_more_once_it_is_adopted() {
     // The version that was rolled back is not tried again, and nothing else waits.
     let text = fixture.run(&["update", APP]).expect(0);
     assert!(!text.contains("stuck"), "{text}");
+}
+
+#[test]
+fn is_stuck_still_after_a_snapshot_that_is_refused() {
+    let fixture = repaired();
+    let text = fixture.run(&["snapshot", APP]).expect(24);
+    assert!(text.contains("`notes` is stuck; nothing was touched"), "{text}");
+    assert!(fixture.journal().contains("\"stuck\""));
+    fixture.run(&["adopt", APP]).expect(0);
+    fixture.run(&["snapshot", APP]).expect(0);
 }
 
 #[test]

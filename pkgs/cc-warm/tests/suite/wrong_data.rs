@@ -66,6 +66,17 @@ fn a_restore_that_is_cancelled_while_the_snapshot_is_checked_touches_nothing() {
 }
 
 #[test]
+fn a_restore_of_an_undeployed_app_that_comes_to_nothing_leaves_the_code_that_its_data_needs() {
+    let fixture = updated();
+    fixture.run(&["undeploy", APP]).expect(0);
+    fixture.run_with_fault("act.restore=fail", &["restore", APP, "--yes"]).expect(11);
+    assert_eq!(fixture.answering(), None);
+    fixture.run(&["resume", APP]).expect(0);
+    fixture.run(&["update"]).expect(0);
+    runs_on_newest_data(&fixture, "1.1.0+2");
+}
+
+#[test]
 fn a_restore_without_room_gives_up_nothing_that_is_good() {
     let fixture = updated();
     let said = fixture.run_with_fault(NO_ROOM, &["restore", APP, "--yes"]).expect(11);
