@@ -101,7 +101,10 @@ impl Store {
         drop(told);
         // What is wrong is wrong however little was read; that nothing is, only all of it says.
         if !audit.problems.is_empty() || audit.complete && depth.content {
-            self.note_damage(&snapshot.id, &audit.problems)?;
+            // On a full disk, too, what was found is to be told.
+            if let Err(error) = self.note_damage(&snapshot.id, &audit.problems) {
+                tracing::warn!(app = %self.app, "what was found of snapshot {} cannot be noted: {error:#}", snapshot.id);
+            }
         }
         Ok(audit)
     }
@@ -198,6 +201,18 @@ mod tests {
                 self.0.set();
             }
         }
+    }
+
+    #[test]
+    fn damage_is_found_though_it_cannot_be_noted() {
+        let place = Place::new(&["a"]);
+        let snapshot = place.take("one");
+        fs::remove_file(Folder::of(place.store.folder(&snapshot.id)).tree("a").join("file")).unwrap();
+        fs::create_dir(place.store.folder(&snapshot.id).join("damaged.json")).unwrap();
+        let depth = Depth { content: true, rate: None };
+        let work = Work { reporter: &(), interrupt: &Interrupt::never() };
+        let audit = place.store.audit(&snapshot, depth, work).unwrap();
+        assert!(audit.problems.concat().contains("`file` cannot be read"), "{audit:?}");
     }
 
     #[test]

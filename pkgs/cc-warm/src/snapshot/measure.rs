@@ -213,7 +213,8 @@ impl Walk<'_> {
             let which = if name == b"." { "it".to_owned() } else { format!("`{}` in it", Shown(name)) };
             return Err(Unsuitable(format!("{which} {what}")));
         }
-        if stat.links() > 1
+        if self.live
+            && stat.links() > 1
             && stat.kind() != FileType::Directory
             && *self.layer.get_or_insert(stat.file_system()) != stat.file_system()
         {
