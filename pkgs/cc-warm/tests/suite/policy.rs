@@ -123,6 +123,8 @@ fn a_configuration_that_only_a_newer_cc_warm_can_use_takes_nothing_back() {
     std::fs::write(fixture.sandbox.config(), r#"{ "format": 1, "apps": {}, "somethingNew": 1 }"#).unwrap();
     let said = update.goes_on().expect(0);
     assert!(said.contains("updated: 1.0.0+1 → 1.1.0+2") && said.contains("cannot be used by this cc-warm"), "{said}");
+    // So that the app can be taken down.
+    fixture.configure_deadline("2s");
 }
 
 #[test]
