@@ -53,6 +53,7 @@ impl Voice {
         });
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(format!("{}: {what}", self.app));
+        bar.set_message(files(0));
         bar
     }
 }
@@ -81,7 +82,7 @@ impl Reporter for Voice {
         if let Some(bar) = &work.bar {
             let by_files = work.total.is_some_and(|total| !is_of_bytes(total));
             bar.set_position(if by_files { done.entries } else { done.bytes });
-            bar.set_message(format!("{} files", done.entries));
+            bar.set_message(files(done.entries));
         } else if work.told.elapsed() >= EVERY {
             work.told = Instant::now();
             let line = line(&work.what, done, work.total, work.began.elapsed());
@@ -102,9 +103,14 @@ fn is_of_bytes(total: Totals) -> bool {
     total.bytes > 0
 }
 
+/// So many files, in words.
+fn files(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "file" } else { "files" })
+}
+
 /// How far something is, as one line.
 fn line(what: &str, done: Totals, total: Option<Totals>, elapsed: Duration) -> String {
-    let so_far = format!("{} files, {}", done.entries, bytes(done.bytes));
+    let so_far = format!("{}, {}", files(done.entries), bytes(done.bytes));
     let Some(total) = total else { return format!("{what}: {so_far}") };
     let left = left(done, total, elapsed).map_or(String::new(), |left| format!(", about {} s left", left.as_secs()));
     if is_of_bytes(total) {

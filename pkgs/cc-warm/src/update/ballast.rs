@@ -29,6 +29,21 @@ pub(super) fn set(dirs: &AppDirs) -> Result<()> {
     allocate().context("no space for the journal of a way back")
 }
 
+/// Bytes that the journal of an operation may have: twice what the longest one was.
+const JOURNAL: u64 = 64 << 10;
+
+/// Sets aside, behind the end of the journal, what its further records need: what is given back with the ballast, somebody
+/// else may be the first to take. Where that cannot be had, there is the ballast.
+pub(super) fn reserve_records(dirs: &AppDirs) {
+    let reserve = || -> Result<()> {
+        let file = OpenOptions::new().write(true).open(dirs.journal())?;
+        Ok(fallocate(&file, FallocateFlags::KEEP_SIZE, 0, JOURNAL)?)
+    };
+    if let Err(error) = reserve() {
+        tracing::debug!("the journal has no room of its own: {error:#}");
+    }
+}
+
 /// Gives it back.
 pub(super) fn free(dirs: &AppDirs) -> Result<()> {
     let path = dirs.ballast();

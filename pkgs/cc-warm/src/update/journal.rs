@@ -125,6 +125,7 @@ impl Journal {
         let line = encode(0, clock.now(), &event)?;
         point(EventName::Begun, "before")?;
         durable::replace(&dirs.journal(), &line)?;
+        ballast::reserve_records(&dirs);
         point(EventName::Begun, "after")?;
         let progress = Progress::start(event)?;
         Ok(Self { dirs, clock, valid: line.len() as u64, seq: 1, progress })

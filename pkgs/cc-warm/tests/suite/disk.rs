@@ -101,6 +101,25 @@ fn a_disk_that_is_full_when_the_way_back_begins_does_not_keep_the_app_down() {
 }
 
 #[test]
+fn a_disk_that_is_full_while_data_goes_back_keeps_no_record_from_being_written() {
+    for point in ["journal.restoring.after", "journal.exchanging.before", "journal.exchanging.after"] {
+        let Some((tmpfs, fixture)) = on_a_small_disk() else { return };
+        fixture.publish("1.1.0+2", 2, Behaviour::Broken);
+        let update = Halted::at(&fixture, &[point], &["update"]);
+        tmpfs.fill();
+        let ran = update.goes_on();
+        assert!(!ran.text.contains("cannot append"), "{point}: {}", ran.text);
+        tmpfs.empty();
+        fixture.run(&["recover"]);
+        assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"), "{point}: {}", ran.text);
+        assert_eq!(
+            (fixture.sandbox.notes().unwrap(), fixture.journal().as_str()),
+            (NOTES.map(str::to_owned).into(), "")
+        );
+    }
+}
+
+#[test]
 fn a_disk_that_is_full_before_a_restore_leaves_the_app_alone() {
     let Some((tmpfs, fixture)) = on_a_small_disk() else { return };
     fixture.run(&["snapshot", APP]).expect(0);

@@ -13,6 +13,7 @@ mod journey;
 mod json;
 mod policy;
 mod process;
+mod progress;
 mod receiver;
 mod recipe;
 mod repaired;
