@@ -63,11 +63,19 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
             let was_paused = state.paused.take().is_some();
             // Where that cannot be told, the next update sees it.
             let is_unseen = || is_down_unseen(&session, &app, &state).unwrap_or(false);
-            let was_down = state.down_by_hand.is_some() || is_unseen();
+            let (was_seen, was_resumed) = (state.down_by_hand.is_some(), state.resumed);
+            let was_down = was_seen || is_unseen();
             state.down_by_hand = None;
             state.resumed |= was_down;
-            if state.resumed {
-                must_fit(&session, &app, &state)?;
+            if state.resumed
+                && let Err(error) = must_fit(&session, &app, &state)
+            {
+                if was_paused && !was_seen && !was_resumed {
+                    // The pause ends all the same, and the next run tells what else is wrong.
+                    state.resumed = false;
+                    state.save(&session.host.dirs, &app)?;
+                }
+                return Err(error);
             }
             state.save(&session.host.dirs, &app)?;
             session.outbox.resolve(Some(&app), &[Kind::DownByHand], session.host.clock.now())?;

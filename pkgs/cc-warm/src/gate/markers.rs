@@ -42,12 +42,18 @@ const MOST_MATCHES: usize = 200;
 /// The most memory that one compiled pattern may take.
 const PATTERN_CAP: usize = 4 << 20;
 
-/// Ends with a negation and nothing but filling after it.
+/// Ends with a negation and nothing but filling after it. Behind `not`, what may be a verb or a place is none: "do not
+/// restart before", "not in your environment".
 static DENIED_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
-    fixed(
-        r"(?:\b(?:no|zero|without|nothing|not|free\s+of)|n't)(?:\s+(?:any|an?|the|further|additional|other|known|special|more|new|extra|database|db|data|schema|config\w*|manual|operator|user|admin\w*|be|is|are|to|need\w*|requir\w*|introduc\w*|contain\w*|includ\w*|involv\w*|caus\w*|expect\w*|do|changes?|restarts?|steps?|work|migrations?|downtime|backups?|settings?|environment|variables?|secrets?|of|in|you\w*))*\s*$",
-    )
+    const FILLING: &str = r"any|an?|the|further|additional|other|known|special|more|new|extra|database|db|data|schema|config\w*|manual|operator|user|admin\w*|be|is|are|to|need\w*|requir\w*|introduc\w*|contain\w*|includ\w*|involv\w*|caus\w*|expect\w*|do";
+    const NOUNS: &str = r"changes?|restarts?|steps?|work|migrations?|downtime|backups?|settings?|environment|variables?|secrets?|of|in|you\w*";
+    fixed(&format!(
+        r"(?:\b(?:no|zero|without|nothing|free\s+of)(?:\s+(?:{FILLING}|{NOUNS}))*|(?:\bnot|n't)(?:\s+(?:{FILLING}))*)\s*$"
+    ))
 });
+/// What says when something must be done; "no restart before the migration" denies the restart alone.
+static IN_TIME: LazyLock<Regex> = LazyLock::new(|| fixed(r"^(?:before|prior|after|first)\b"));
+static NEEDED: LazyLock<Regex> = LazyLock::new(|| fixed(r"\b(?:need|requir|necessary)"));
 static NEGATION: LazyLock<Regex> =
     LazyLock::new(|| fixed(r"\b(?:no|not|never|cannot|zero|without|nothing|fails?|unless|until|free\s+of)\b|n't\b"));
 /// "Without it, …" says what happens otherwise.
@@ -157,7 +163,9 @@ fn denied(text: &str, matched: &Range<usize>, all: &[Range<usize>]) -> bool {
         return false;
     }
     let otherwise = WITHOUT_FIRST.is_match(whole_before) && !after_line.trim().is_empty();
+    let of_time = IN_TIME.is_match(&text[matched.clone()]) && !NEEDED.is_match(&before);
     let denied_before = DENIED_BEFORE.is_match(&before)
+        && !of_time
         && NEGATION.find_iter(whole_before).count() == 1
         && !NEGATION.is_match(after_line)
         && !otherwise;

@@ -110,6 +110,12 @@ mod tests {
     #[test]
     fn what_maintainers_ask_for_in_their_own_words_holds() {
         let texts = [
+            "Do not restart before the migration has finished.",
+            "Do not change settings before you upgrade.",
+            "Don't change the environment variables before the update.",
+            "A secret that is not in your environment must be added.",
+            "Variables that are not in your environment must be set.",
+            "No restart before the migration has finished!",
             "The search backend was removed. Use another one, the readme says how",
             "MAIL_HOST => SMTP_HOST",
             "Renamed the environment variables of the mailer",

@@ -172,7 +172,7 @@ impl Store {
             let copy = self.copy(volume, (&folder, &flush), known.as_ref(), true, &told, work.interrupt)?;
             // Not against the volume, which changes: what this file system cannot keep would be found out with the app down.
             let (tree, catalog) = (folder.tree(&volume.name), folder.catalog(&volume.name));
-            let check = Check { flags: copy.lessened == 0, ..Check::of(&tree, &catalog) };
+            let check = Check { flags: copy.lessened == 0, busy: true, ..Check::of(&tree, &catalog) };
             verify::verify(&check, &(), work.interrupt).map_err(|error| explain(error, volume))?;
             copies.push(copy);
         }
@@ -226,6 +226,7 @@ impl Store {
                 flush: Some(flush),
                 flags: copy.lessened == 0,
                 live: false,
+                busy: false,
                 record: None,
             };
             verify::verify(&check, &told, work.interrupt).map_err(|error| explain(error, volume))?;
@@ -351,6 +352,7 @@ impl Store {
             flush: Some(&flush),
             flags: copy.lessened == 0 && restored.lessened == 0,
             live: true,
+            busy: false,
             record: recordable.is_ok().then_some(&record),
         };
         verify::verify(&check, &(), interrupt).with_context(problem)?;

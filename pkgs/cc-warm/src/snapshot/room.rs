@@ -118,8 +118,13 @@ pub(super) fn file_system(path: &Path) -> Result<FileSystem> {
         free: found.f_bavail.saturating_mul(block),
         free_inodes: (found.f_files > 0).then_some(found.f_ffree),
         key,
+        block: match kind.as_str() {
+            "ext4" => smallest(path, block),
+            "xfs" | "btrfs" | "tmpfs" => block,
+            // What others call their block is the largest that they have (ZFS), or the best to read (NFS).
+            _ => block.min(4096),
+        },
         kind,
-        block: smallest(path, block),
     })
 }
 

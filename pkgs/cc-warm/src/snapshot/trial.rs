@@ -53,7 +53,11 @@ pub(super) fn lost_time(dir: &Path, times: impl Iterator<Item = Time>) -> Result
         }
         Ok(None)
     };
-    attempt().with_context(|| format!("it cannot be tried which times `{}` keeps", dir.display()))
+    match attempt() {
+        // How much room there is, is asked next.
+        Err(error) if is_no_space(&error) => Ok(None),
+        tried => tried.with_context(|| format!("it cannot be tried which times `{}` keeps", dir.display())),
+    }
 }
 
 /// Which of the `wanted` bytes a quota forbids; each with the path of a file to try it with, without the end of its name.

@@ -43,6 +43,9 @@ pub struct Check<'a> {
     /// Whether it became live data, which has the projects of what was recorded. A copy of live data has none of them, or,
     /// from older programs, all.
     pub live: bool,
+    /// Whether it was made while an app wrote to what it is a copy of. Then only what the copy's file system did not keep
+    /// counts, and not what the app can have done meanwhile: to sizes, to which names there are, to files of several names.
+    pub busy: bool,
     /// Where a record of the copy itself is written, of its own inodes and times: by it, a restored tree is a
     /// predecessor. Made last, once nothing of ours touches the tree any more.
     pub record: Option<&'a Catalog>,
@@ -52,12 +55,12 @@ impl<'a> Check<'a> {
     /// Of a copy alone, which was made earlier, flags and all.
     #[must_use]
     pub fn of(copy: &'a Path, catalog: &'a Catalog) -> Self {
-        Self { copy, catalog, source: None, flush: None, flags: true, live: false, record: None }
+        Self { copy, catalog, source: None, flush: None, flags: true, live: false, busy: false, record: None }
     }
 }
 
 /// A copy is not what it must be.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the copy is not what was recorded: `{path}` {what}")]
 pub struct Differs {
     /// Where, escaped.
@@ -66,10 +69,10 @@ pub struct Differs {
     pub what: String,
 }
 
-/// Whether an error says that a copy is not what it must be.
+/// What of a copy is not what it must be, if an error says that.
 #[must_use]
-pub fn differs(error: &anyhow::Error) -> bool {
-    error.chain().any(<dyn std::error::Error>::is::<Differs>)
+pub fn differs(error: &anyhow::Error) -> Option<&Differs> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 /// A job: some of what is in a folder.
@@ -94,6 +97,7 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
     let meter = Meter::new(interrupt, None);
     let shared = Shared {
         live: check.live,
+        busy: check.busy,
         flags: check.flags && kind == reader.header().file_system,
         copy,
         source,
@@ -170,12 +174,17 @@ impl Record {
     }
 }
 
+/// What is wrong with a copy that an app can have changed while it was made.
+const CONTENT: [&str; 3] = ["is missing", "has another size", "has another kind"];
+
 /// What verifies entries; shared by all threads.
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub(super) struct Shared {
     pub(super) copy: Root,
     pub(super) source: Option<Root>,
     flags: bool,
     live: bool,
+    pub(super) busy: bool,
     ability: flags::Ability,
     pub(super) record: bool,
     links: Mutex<Pairs>,
@@ -209,8 +218,11 @@ impl Shared {
             meter.check()?;
             self.source_is(batch.source.as_deref(), &batch.node, &entry)?;
             if entry.kind != FileType::Socket {
-                let stat = self
-                    .copy_is(&batch.copy, &entry, kit)
+                let found = self.copy_is(&batch.copy, &entry, kit);
+                if self.busy && matches!(&found, Ok(Err(what)) if entry.links > 1 || CONTENT.contains(&what.as_str())) {
+                    continue;
+                }
+                let stat = found
                     .and_then(|found| found.map_err(|what| self.differs(&batch.node, &entry.name, what)))
                     .with_context(|| format!("cannot verify `{}`", batch.node.shown(&entry.name)))?;
                 if self.record {
@@ -322,4 +334,34 @@ fn changed(entry: &Entry, stat: &Stat) -> Option<&'static str> {
 pub(super) fn own(entry: &mut Entry, stat: &Stat) {
     let found = Entry::of(stat, &[]);
     (entry.inode, entry.links, entry.ctime) = (found.inode, found.links, found.ctime);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::test_tree::Place;
+    use super::*;
+
+    #[test]
+    fn of_a_copy_of_a_busy_tree_only_what_was_not_kept_counts() {
+        let place = Place::new();
+        place.file("grows", "abc");
+        place.file("kept", "abc");
+        place.take("copy");
+        let (copy, catalog) = (place.path("copy"), place.catalog("copy"));
+        let mut grown = fs::File::options().append(true).open(copy.join("grows")).unwrap();
+        grown.write_all(b"def").unwrap();
+        let strict = Check::of(&copy, &catalog);
+        let busy = Check { busy: true, ..strict };
+        let wrong = |check: &Check<'_>| {
+            let error = verify(check, &(), &Interrupt::never()).err()?;
+            differs(&error).map(|what| what.path.clone())
+        };
+        assert_eq!((wrong(&strict).as_deref(), wrong(&busy)), (Some("grows"), None));
+        fs::set_permissions(copy.join("kept"), fs::Permissions::from_mode(0o711)).unwrap();
+        assert_eq!(wrong(&busy).as_deref(), Some("kept"));
+    }
 }

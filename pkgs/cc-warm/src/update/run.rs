@@ -106,7 +106,13 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
         Next::DownByHand { doubt } => run.down_by_hand(&mut state, doubt.as_deref()),
         Next::Resume(identity) | Next::Down(identity) => manual::restart(context, app, lock, &identity),
         Next::Gate(Decision::UpToDate { skipped }) => run.up_to_date(&mut state, &skipped),
-        Next::Gate(Decision::Hold { candidate, reasons, .. }) => run.hold(&mut state, Waits::of(candidate, &reasons)),
+        Next::Gate(Decision::Hold { candidate, reasons, .. }) => {
+            let held = run.hold(&mut state, Waits::of(candidate, &reasons));
+            if app.stateful {
+                effects::complete_digests(context, &run.store());
+            }
+            held
+        }
         Next::Gate(Decision::Apply { target, commit, held, .. }) => {
             if let Some(held) = held {
                 run.hold(&mut state, Waits::of(held.candidate, &held.reasons))?;

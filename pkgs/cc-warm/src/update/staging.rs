@@ -25,16 +25,20 @@ pub fn stage(
         let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
         store.stage(&volumes, Some(total), work).inspect_err(|_| leftovers::note(store.discard_staging()))
     };
-    let error = match attempt() {
-        // An app that changes what is being copied can do that as well, but hardly twice.
-        Err(error) if snapshot::differs(&error) => match attempt() {
-            Err(error) => error,
-            staged => return staged.map(Some),
-        },
+    let mut error = match attempt() {
+        Ok(staged) => return Ok(Some(staged)),
         Err(error) => error,
-        staged => return staged.map(Some),
     };
-    if snapshot::is_passing(&error) {
+    // What the app did to it while it was copied is not the same the next time.
+    let mut chance = false;
+    if let Some(first) = snapshot::differs(&error).cloned() {
+        error = match attempt() {
+            Ok(staged) => return Ok(Some(staged)),
+            Err(error) => error,
+        };
+        chance = snapshot::differs(&error).is_some_and(|second| *second != first);
+    }
+    if chance || snapshot::is_passing(&error) {
         tracing::warn!("no copy could be made while the app runs: {error:#}");
         return Ok(None);
     }

@@ -160,7 +160,11 @@ impl AbraDeployer<'_> {
         let bytes =
             durable::read(&path)?.with_context(|| format!("its `.env` was not kept at `{}`", path.display()))?;
         let text = String::from_utf8(bytes).ok().with_context(|| format!("`{}` is not UTF-8", path.display()))?;
-        ensure!(dotenv::effective(&text).digest() == *digest, "`{}` was changed: it is another `.env`", path.display());
+        ensure!(
+            dotenv::effective(&text).digest() == *digest,
+            "`{}` is another `.env` than was kept, or is read otherwise by this cc-warm",
+            path.display()
+        );
         Ok(text)
     }
 

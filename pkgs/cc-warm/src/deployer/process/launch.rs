@@ -36,6 +36,8 @@ pub(super) fn launch(exe: &Path, folder: &Folder, deployed: &Deployed, lock: &Ap
         Outcome::Refused(why) => {
             tracing::info!(app = %deployed.app, "no namespace of its own: {why}");
             open_the_way(folder, deployed)?;
+            // What the next one leaves is its own.
+            durable::remove(&folder.failure())?;
             match start(exe, folder, deployed, Containment::Session, lock)? {
                 Outcome::Started => Ok(()),
                 Outcome::Refused(why) => bail!("the app cannot be run as another user here: {why}"),
