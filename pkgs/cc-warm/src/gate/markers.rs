@@ -163,9 +163,9 @@ fn denied(text: &str, matched: &Range<usize>, all: &[Range<usize>]) -> bool {
         return false;
     }
     let otherwise = WITHOUT_FIRST.is_match(whole_before) && !after_line.trim().is_empty();
-    let of_time = IN_TIME.is_match(&text[matched.clone()]) && !NEEDED.is_match(&before);
+    let of_time = || IN_TIME.is_match(&text[matched.clone()]) && !NEEDED.is_match(&before);
     let denied_before = DENIED_BEFORE.is_match(&before)
-        && !of_time
+        && !of_time()
         && NEGATION.find_iter(whole_before).count() == 1
         && !NEGATION.is_match(after_line)
         && !otherwise;

@@ -406,7 +406,8 @@ fn is_no_link(error: &io::Error) -> bool {
     matches!(code, Some(Errno::MLINK | Errno::XDEV | Errno::PERM | Errno::NOENT))
 }
 
-fn times(atime: Time, mtime: Time) -> Timestamps {
+/// As a call takes them.
+pub(super) fn times(atime: Time, mtime: Time) -> Timestamps {
     let spec = |time: Time| Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanos) };
     Timestamps { last_access: spec(atime), last_modification: spec(mtime) }
 }

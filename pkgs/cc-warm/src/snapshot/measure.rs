@@ -62,7 +62,7 @@ impl Amount {
         let is_file = stat.kind() == FileType::RegularFile;
         let size = if is_file { stat.size() } else { 0 };
         // What is so short and has no block lies in its inode, unless it is a hole.
-        let content = if is_file && stat.allocated() == 0 { size.min(INLINE) } else { size.min(stat.allocated()) };
+        let content = if stat.allocated() == 0 { size.min(INLINE) } else { size.min(stat.allocated()) };
         let least = match stat.kind() {
             FileType::RegularFile => content,
             FileType::Directory => 1,

@@ -12,7 +12,7 @@ use super::garbage::{TRASH, UNFINISHED};
 use super::generations::Generations;
 use super::measure::{self, Measured, Totals, Unsuitable};
 use super::record::{Snapshot, Volume};
-use super::room::{FileSystem, bytes, file_system};
+use super::room::{FileSystem, bytes, identify};
 use super::store::Store;
 use super::trial::{lost_time, quotas, reflinks};
 
@@ -50,7 +50,7 @@ pub struct VolumeNeed {
     #[serde(skip)]
     content: u64,
     #[serde(skip)]
-    needs: Sizes,
+    sizes: Sizes,
 }
 
 /// Bytes that the snapshot of a volume takes, and the way back.
@@ -111,17 +111,19 @@ struct Needs {
 
 impl Needs {
     fn in_store(dir: &Path) -> Result<Self> {
-        Ok(Self { file_systems: vec![file_system(dir)?], volumes: Vec::new() })
+        let mut needs = Self { file_systems: Vec::new(), volumes: Vec::new() };
+        needs.place(dir)?;
+        Ok(needs)
     }
 
     /// Which of the file systems `dir` is on.
     fn place(&mut self, dir: &Path) -> Result<usize> {
-        let found = file_system(dir)?;
-        let known = self.file_systems.iter().position(|known| known.key == found.key);
-        Ok(known.unwrap_or_else(|| {
-            self.file_systems.push(found);
-            self.file_systems.len() - 1
-        }))
+        let (key, kind) = identify(dir)?;
+        if let Some(known) = self.file_systems.iter().position(|known| known.key == key) {
+            return Ok(known);
+        }
+        self.file_systems.push(FileSystem::at(dir, key, kind)?);
+        Ok(self.file_systems.len() - 1)
     }
 
     /// Bytes of the smallest piece of content, in the snapshots and on the file system `at`.
@@ -136,11 +138,11 @@ impl Needs {
         let (holds, copied) = (found.holds.totals, found.copied.totals);
         let linked = holds.entries.saturating_sub(copied.entries);
         let lines = holds.entries.saturating_mul(LINES);
-        let needs = Sizes {
+        let sizes = Sizes {
             snapshot: self.file_systems[0].takes(found.copied, reflink, linked).saturating_add(lines),
             restore: self.file_systems[at].takes(found.holds, reflink, 0),
         };
-        let need = VolumeNeed { name: name.to_owned(), holds, copied, reflink, content: found.holds.content, needs };
+        let need = VolumeNeed { name: name.to_owned(), holds, copied, reflink, content: found.holds.content, sizes };
         self.count(&need, at);
         self.volumes.push((need, dir.to_owned()));
     }
@@ -148,18 +150,18 @@ impl Needs {
     /// Counts `need`, which comes back to the file system `at`.
     fn count(&mut self, need: &VolumeNeed, at: usize) {
         let there = &mut self.file_systems[0];
-        there.snapshot = there.snapshot.saturating_add(need.needs.snapshot);
+        there.snapshot = there.snapshot.saturating_add(need.sizes.snapshot);
         there.inodes = there.inodes.saturating_add(need.copied.entries);
         let back = &mut self.file_systems[at];
-        back.restore = back.restore.saturating_add(need.needs.restore);
+        back.restore = back.restore.saturating_add(need.sizes.restore);
         back.inodes = back.inodes.saturating_add(need.holds.entries);
     }
 
     /// All of it. Where nothing else speaks against it, what is not seen by counting is tried.
     fn preflight(self, reserve: u64) -> Result<Preflight> {
-        let snapshots = self.volumes.iter().map(|(need, _)| need.needs.snapshot).sum();
+        let snapshots = self.volumes.iter().map(|(need, _)| need.sizes.snapshot).sum();
         let mut wanted = vec![(self.file_systems[0].path.join(UNFINISHED), snapshots)];
-        wanted.extend(self.volumes.iter().map(|(need, dir)| (dir.join(TRASH), need.needs.restore)));
+        wanted.extend(self.volumes.iter().map(|(need, dir)| (dir.join(TRASH), need.sizes.restore)));
         let volumes = self.volumes.into_iter().map(|(need, _)| need).collect();
         let mut found = Preflight { volumes, file_systems: self.file_systems, reserve, quotas: Vec::new() };
         if found.refusal().is_none() {
@@ -242,9 +244,9 @@ mod tests {
     }
 
     fn need(bytes: u64, copied: u64, entries: u64) -> VolumeNeed {
-        let needs = Sizes { snapshot: copied, restore: bytes };
+        let sizes = Sizes { snapshot: copied, restore: bytes };
         let (holds, copied) = (Totals { entries, bytes }, Totals { entries, bytes: copied });
-        VolumeNeed { name: "v".to_owned(), holds, copied, reflink: false, content: bytes, needs }
+        VolumeNeed { name: "v".to_owned(), holds, copied, reflink: false, content: bytes, sizes }
     }
 
     #[test]

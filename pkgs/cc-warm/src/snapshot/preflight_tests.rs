@@ -1,12 +1,13 @@
 //! What was counted before a snapshot, and what it then takes, on real file systems in loop files.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{Timespec, Timestamps, statvfs, utimensat};
+use rustix::fs::{futimens, statvfs};
 
+use super::beneath::Time;
 use super::file_system_tests::Mounted;
+use super::make::times;
 use super::store_tests::{Place, work};
 use super::{Unsuitable, differs, is_no_space, is_passing};
 use crate::sys::durable;
@@ -88,10 +89,8 @@ fn times_that_the_snapshots_file_system_cannot_keep_are_found_before_any_downtim
             Place::at(tempfile::tempdir().unwrap(), &store.path().join("state"), &there.path().join("v"), &["a"]);
         let odd = place.volumes[0].data().join("odd");
         fs::write(&odd, "x").unwrap();
-        let spec = Timespec { tv_sec: time.0, tv_nsec: time.1 };
-        let times = Timestamps { last_access: spec, last_modification: spec };
-        let name = std::ffi::CString::new(odd.as_os_str().as_bytes()).unwrap();
-        utimensat(rustix::fs::CWD, &name, &times, rustix::fs::AtFlags::empty()).unwrap();
+        let at = Time { seconds: time.0, nanos: time.1 };
+        futimens(fs::File::open(&odd).unwrap(), &times(at, at)).unwrap();
         match place.store.preflight(&place.volumes, 0, None) {
             Ok(preflight) => assert!(fits && preflight.refusal().is_none(), "{what}"),
             Err(error) => {

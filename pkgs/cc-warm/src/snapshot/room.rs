@@ -17,6 +17,7 @@ use crate::sys::raw;
 const RECORDS: u64 = 1024;
 /// What btrfs takes for a name of a file that is taken over, with its copy: measured, 0.95 KB.
 const NAME_OF_BTRFS: u64 = 1024;
+
 /// One file system: what is there, and what is needed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -53,6 +54,28 @@ pub(super) enum Key {
 }
 
 impl FileSystem {
+    /// That of `path`, of which nothing is needed yet.
+    pub(super) fn at(path: &Path, key: Key, kind: String) -> Result<Self> {
+        let found = statfs(path).with_context(|| format!("cannot ask the file system of `{}`", path.display()))?;
+        let block = u64::try_from(found.f_bsize).unwrap_or(1);
+        Ok(Self {
+            path: path.to_owned(),
+            snapshot: 0,
+            restore: 0,
+            inodes: 0,
+            free: found.f_bavail.saturating_mul(block),
+            free_inodes: (found.f_files > 0).then_some(found.f_ffree),
+            key,
+            block: match kind.as_str() {
+                "ext4" => smallest(path, block),
+                "xfs" | "btrfs" | "tmpfs" => block,
+                // What others call their block is the largest that they have (ZFS), or the best to read (NFS).
+                _ => block.min(4096),
+            },
+            kind,
+        })
+    }
+
     /// What of `amount` becomes this file system's, when `reflink`ed or not, beside names of `linked` files.
     pub(super) fn takes(&self, amount: Amount, reflink: bool, linked: u64) -> u64 {
         let content = if reflink { 0 } else { amount.blocks };
@@ -97,10 +120,8 @@ pub fn bytes(count: u64) -> String {
     if unit == 0 { format!("{count} bytes") } else { format!("{value:.1} {}", units[unit]) }
 }
 
-/// That of `path`, of which nothing is needed yet.
-pub(super) fn file_system(path: &Path) -> Result<FileSystem> {
-    let found = statfs(path).with_context(|| format!("cannot ask the file system of `{}`", path.display()))?;
-    let block = u64::try_from(found.f_bsize).unwrap_or(1);
+/// Which file system `path` is on, and of which kind.
+pub(super) fn identify(path: &Path) -> Result<(Key, String)> {
     let open = || -> Result<(Key, String)> {
         let file = fs::File::open(path)?;
         let key = match raw::btrfs_id(&file) {
@@ -109,23 +130,7 @@ pub(super) fn file_system(path: &Path) -> Result<FileSystem> {
         };
         Ok((key, tree::file_system(&file)?))
     };
-    let (key, kind) = open().with_context(|| format!("cannot open `{}`", path.display()))?;
-    Ok(FileSystem {
-        path: path.to_owned(),
-        snapshot: 0,
-        restore: 0,
-        inodes: 0,
-        free: found.f_bavail.saturating_mul(block),
-        free_inodes: (found.f_files > 0).then_some(found.f_ffree),
-        key,
-        block: match kind.as_str() {
-            "ext4" => smallest(path, block),
-            "xfs" | "btrfs" | "tmpfs" => block,
-            // What others call their block is the largest that they have (ZFS), or the best to read (NFS).
-            _ => block.min(4096),
-        },
-        kind,
-    })
+    open().with_context(|| format!("cannot open `{}`", path.display()))
 }
 
 #[cfg(test)]

@@ -48,11 +48,7 @@ impl Store {
         let mut errors = Vec::new();
         match self.expire_previous(rules) {
             Ok(names) => {
-                for name in names_in(&self.dir).unwrap_or_default() {
-                    if garbage::in_store(&name, names.as_ref()) {
-                        errors.extend(self.discard(&self.dir.join(name)).err());
-                    }
-                }
+                errors.extend(self.discard_in_store(names.as_ref(), None));
             }
             // With names that cannot be read nothing is known to be garbage.
             Err(error) => errors.push(error),
@@ -147,7 +143,7 @@ impl Store {
         rules: &Rules,
         (operation, wanted): (&str, Option<&SnapshotId>),
     ) -> Vec<anyhow::Error> {
-        let mut errors = self.delete_garbage(volumes, wanted);
+        let mut errors = self.discard_garbage(volumes, wanted);
         errors.extend(self.discard_failed(volumes, &Rules { reserve: u64::MAX, ..*rules }, Some(operation)));
         errors.extend(self.empty_trash(volumes));
         // On btrfs, what was deleted counts until that is written, above all for a quota.
@@ -155,22 +151,32 @@ impl Store {
         errors
     }
 
-    /// Deletes at once what is unfinished, staging copies and the trash, and snapshots that have no name, but not `wanted`.
+    /// Deletes at once what is unfinished, staging copies and the trash, and snapshots that have no name.
     #[must_use]
-    pub fn delete_garbage(&self, volumes: &[Volume], wanted: Option<&SnapshotId>) -> Vec<anyhow::Error> {
+    pub fn delete_garbage(&self, volumes: &[Volume]) -> Vec<anyhow::Error> {
+        let mut errors = self.discard_garbage(volumes, None);
+        errors.extend(self.empty_trash(volumes));
+        errors
+    }
+
+    fn discard_garbage(&self, volumes: &[Volume], wanted: Option<&SnapshotId>) -> Vec<anyhow::Error> {
         let mut errors = self.discard_unfinished(volumes);
         // With names that cannot be read, only what says so in its own name is garbage.
         let names = Generations::read(&self.dir).unwrap_or_else(|error| {
             errors.push(error);
             None
         });
-        for name in names_in(&self.dir).unwrap_or_default() {
-            if garbage::in_store(&name, names.as_ref()) && wanted.is_none_or(|wanted| name != wanted.as_str()) {
-                errors.extend(self.discard(&self.dir.join(name)).err());
-            }
-        }
-        errors.extend(self.empty_trash(volumes));
+        errors.extend(self.discard_in_store(names.as_ref(), wanted));
         errors
+    }
+
+    /// What of the snapshots is garbage by these `names`, but not `wanted`.
+    fn discard_in_store(&self, names: Option<&Generations>, wanted: Option<&SnapshotId>) -> Vec<anyhow::Error> {
+        let is_garbage = |name: &String| {
+            garbage::in_store(name, names) && wanted.is_none_or(|wanted| name.as_str() != wanted.as_str())
+        };
+        let found = names_in(&self.dir).unwrap_or_default().into_iter().filter(is_garbage);
+        found.filter_map(|name| self.discard(&self.dir.join(name)).err()).collect()
     }
 
     /// Deletes what is live in `volumes`, and what `operation` has set aside already: there is no room for it. The folders

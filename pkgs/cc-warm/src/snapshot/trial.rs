@@ -7,12 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::{FallocateFlags, Timespec, Timestamps, fallocate, futimens, ioctl_ficlone};
+use rustix::fs::{FallocateFlags, fallocate, futimens, ioctl_ficlone};
 use rustix::io::Errno;
 
 use super::beneath::{Stat, Time};
 use super::flush::sync_file_systems;
 use super::garbage::{TRASH, UNFINISHED};
+use super::make::times as times_of;
 use super::preflight::Quota;
 use super::space::is_no_space;
 use super::tree;
@@ -21,10 +22,9 @@ use crate::sys::random;
 /// Whether content can be shared between the folders `from` and `to`: tried with a block.
 pub(super) fn reflinks(from: &Path, to: &Path) -> bool {
     let attempt = || -> Result<()> {
-        let id = random::id()?;
-        let source = Gone::make(from.join(format!("{TRASH}{id}")))?;
+        let source = Gone::named(from, TRASH)?;
         std::io::Write::write_all(&mut &source.file, &[b'x'; 4096])?;
-        let target = Gone::make(to.join(format!("{UNFINISHED}{id}")))?;
+        let target = Gone::named(to, UNFINISHED)?;
         Ok(ioctl_ficlone(target.file.as_fd(), source.file.as_fd())?)
     };
     attempt().is_ok()
@@ -33,7 +33,7 @@ pub(super) fn reflinks(from: &Path, to: &Path) -> bool {
 /// Bytes that a file of one byte takes in `dir`: a block, or a cluster of them (ext4's `bigalloc`). Not less than `block`.
 pub(super) fn smallest(dir: &Path, block: u64) -> u64 {
     let attempt = || -> Result<u64> {
-        let one = Gone::make(dir.join(format!("{TRASH}{}", random::id()?)))?;
+        let one = Gone::named(dir, TRASH)?;
         std::io::Write::write_all(&mut &one.file, b"x")?;
         Ok(one.file.metadata()?.blocks().saturating_mul(512))
     };
@@ -43,11 +43,9 @@ pub(super) fn smallest(dir: &Path, block: u64) -> u64 {
 /// The first of `times` that what lies in `dir` cannot have.
 pub(super) fn lost_time(dir: &Path, times: impl Iterator<Item = Time>) -> Result<Option<Time>> {
     let attempt = || -> Result<Option<Time>> {
-        let one = Gone::make(dir.join(format!("{UNFINISHED}{}", random::id()?)))?;
+        let one = Gone::named(dir, UNFINISHED)?;
         for time in times {
-            let spec = Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanos) };
-            let kept = futimens(&one.file, &Timestamps { last_access: spec, last_modification: spec });
-            if kept.is_err() || Stat::of(&one.file)?.mtime() != time {
+            if futimens(&one.file, &times_of(time, time)).is_err() || Stat::of(&one.file)?.mtime() != time {
                 return Ok(Some(time));
             }
         }
@@ -101,6 +99,11 @@ struct Gone {
 }
 
 impl Gone {
+    /// In `dir`, by a name that begins with `prefix`.
+    fn named(dir: &Path, prefix: &str) -> Result<Self> {
+        Ok(Self::make(dir.join(format!("{prefix}{}", random::id()?)))?)
+    }
+
     fn make(path: PathBuf) -> std::io::Result<Self> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         Ok(Self { path, file })

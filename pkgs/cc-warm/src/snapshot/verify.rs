@@ -174,8 +174,23 @@ impl Record {
     }
 }
 
-/// What is wrong with a copy that an app can have changed while it was made.
-const CONTENT: [&str; 3] = ["is missing", "has another size", "has another kind"];
+/// What is wrong with an entry of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Wrong {
+    #[error("is missing")]
+    Missing,
+    #[error("has another {0}")]
+    Another(&'static str),
+    #[error("{0}")]
+    Else(&'static str),
+}
+
+impl Wrong {
+    /// Whether it comes of what an app did to the entry while it was copied.
+    fn is_of_the_app(self, entry: &Entry) -> bool {
+        entry.links > 1 || matches!(self, Self::Missing | Self::Another("kind" | "size"))
+    }
+}
 
 /// What verifies entries; shared by all threads.
 #[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
@@ -219,11 +234,11 @@ impl Shared {
             self.source_is(batch.source.as_deref(), &batch.node, &entry)?;
             if entry.kind != FileType::Socket {
                 let found = self.copy_is(&batch.copy, &entry, kit);
-                if self.busy && matches!(&found, Ok(Err(what)) if entry.links > 1 || CONTENT.contains(&what.as_str())) {
+                if self.busy && matches!(found, Ok(Err(wrong)) if wrong.is_of_the_app(&entry)) {
                     continue;
                 }
                 let stat = found
-                    .and_then(|found| found.map_err(|what| self.differs(&batch.node, &entry.name, what)))
+                    .and_then(|found| found.map_err(|wrong| self.differs(&batch.node, &entry.name, wrong.to_string())))
                     .with_context(|| format!("cannot verify `{}`", batch.node.shown(&entry.name)))?;
                 if self.record {
                     own(&mut entry, &stat);
@@ -260,29 +275,29 @@ impl Shared {
     }
 
     /// What the copy's entry is, or what is wrong with it.
-    fn copy_is(&self, dir: &Dir, entry: &Entry, kit: &mut Kit) -> Result<Result<Stat, String>> {
+    fn copy_is(&self, dir: &Dir, entry: &Entry, kit: &mut Kit) -> Result<Result<Stat, Wrong>> {
         let name = &*entry.name;
         let stat = match self.copy.stat_at(dir, name) {
             Ok(stat) => stat,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Err("is missing".to_owned())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Err(Wrong::Missing)),
             Err(e) => return Err(e.into()),
         };
         if let Some(what) = entry.differs(&stat) {
-            return Ok(Err(format!("has another {what}")));
+            return Ok(Err(Wrong::Another(what)));
         }
         if entry.links > 1 && !self.links.lock().unwrap_or_else(PoisonError::into_inner).fit(entry, &stat) {
-            return Ok(Err("is linked otherwise".to_owned()));
+            return Ok(Err(Wrong::Else("is linked otherwise")));
         }
         if entry.kind == FileType::Symlink && readlinkat(dir, name, Vec::new())?.as_bytes() != entry.target {
-            return Ok(Err("leads elsewhere".to_owned()));
+            return Ok(Err(Wrong::Else("leads elsewhere")));
         }
         if !xattrs::are(&Way::to(dir, name), entry.xattrs, &mut kit.xattrs)? {
-            return Ok(Err("has other extended attributes".to_owned()));
+            return Ok(Err(Wrong::Else("has other extended attributes")));
         }
         if self.flags && entry.kind == FileType::RegularFile && (entry.flags != 0 || entry.project != 0) {
             let (file, _) = self.copy.open_known_file(dir, name)?;
             if !self.has_flags(&file, entry)? {
-                return Ok(Err("has other flags or another project".to_owned()));
+                return Ok(Err(Wrong::Else("has other flags or another project")));
             }
         }
         Ok(Ok(stat))
@@ -311,7 +326,7 @@ impl Shared {
             return Err(Changed { path: node.shown(b"."), what }.into());
         }
         if let Some(what) = entry.differs(copy.1) {
-            return Err(self.differs(node, b".", format!("has another {what}")));
+            return Err(self.differs(node, b".", Wrong::Another(what).to_string()));
         }
         if !xattrs::are(&Way::open(copy.0), entry.xattrs, buffers)? {
             return Err(self.differs(node, b".", "has other extended attributes"));

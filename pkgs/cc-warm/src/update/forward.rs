@@ -121,7 +121,7 @@ impl Operation<'_> {
             Err(error) => {
                 if snapshot::is_no_space(&error) {
                     // What came of it so far is what the way back has no room for.
-                    leftovers::note(self.store.delete_garbage(&volumes, None));
+                    leftovers::note(self.store.delete_garbage(&volumes));
                 }
                 return Err(Setback::Broken(error));
             }

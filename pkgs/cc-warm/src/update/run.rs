@@ -108,9 +108,7 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
         Next::Gate(Decision::UpToDate { skipped }) => run.up_to_date(&mut state, &skipped),
         Next::Gate(Decision::Hold { candidate, reasons, .. }) => {
             let held = run.hold(&mut state, Waits::of(candidate, &reasons));
-            if app.stateful {
-                effects::complete_digests(context, &run.store());
-            }
+            run.complete_digests();
             held
         }
         Next::Gate(Decision::Apply { target, commit, held, .. }) => {
@@ -165,12 +163,17 @@ impl Run<'_> {
             self.context.resolve(&self.app.name, &[AlertKind::UnhealthyBeforeUpdate])?;
         }
         let Some(identity) = self.assessment.current() else { return Err(anyhow!("nothing is deployed")) };
-        if self.app.stateful {
-            effects::complete_digests(self.context, &self.store());
-        }
+        self.complete_digests();
         let notes =
             skipped.iter().map(|skipped| format!("{} is not tried: {}", skipped.version, skipped.why)).collect();
         Ok(Outcome::UpToDate { version: identity.version, notes })
+    }
+
+    /// Of a run that takes no snapshot of its own.
+    fn complete_digests(&self) {
+        if self.app.stateful {
+            effects::complete_digests(self.context, &self.store());
+        }
     }
 
     fn down_by_hand(&self, state: &mut AppState, doubt: Option<&str>) -> Result<Outcome> {

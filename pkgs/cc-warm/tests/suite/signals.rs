@@ -13,6 +13,20 @@ use serde_json::json;
 
 use crate::fixture::{Fixture, NOTES, Ran};
 
+/// Halts or ends, whichever comes first: whether it has halted.
+pub(crate) fn halts(child: &mut Child) -> bool {
+    let deadline = Deadline::after(Duration::from_mins(1));
+    let stat = format!("/proc/{}/stat", child.id());
+    while child.try_wait().unwrap().is_none() {
+        if std::fs::read_to_string(&stat).unwrap_or_default().contains(") T ") {
+            return true;
+        }
+        assert!(!deadline.is_over(), "it neither halts nor ends");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}
+
 /// A cc-warm that has halted itself at a point of its work.
 pub(crate) struct Halted {
     child: Child,
@@ -41,13 +55,7 @@ impl Halted {
     }
 
     fn halts(&mut self) {
-        let deadline = Deadline::after(Duration::from_mins(1));
-        let stat = format!("/proc/{}/stat", self.pid().as_raw_nonzero());
-        while !std::fs::read_to_string(&stat).unwrap_or_default().contains(") T ") {
-            assert!(self.child.try_wait().unwrap().is_none(), "it ended, and did not halt");
-            assert!(!deadline.is_over(), "it does not halt");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        assert!(halts(&mut self.child), "it ended, and did not halt");
     }
 
     /// `signal` is what it gets first when it goes on.

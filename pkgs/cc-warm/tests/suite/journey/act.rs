@@ -18,6 +18,7 @@ use super::model::{End, Now, Published};
 use super::world::World;
 use super::{Action, Command, Fault, Then, Trouble};
 use crate::fixture::Ran;
+use crate::signals::halts;
 
 /// A command that ended, and what came in between.
 pub(super) struct Ended {
@@ -29,19 +30,6 @@ pub(super) struct Ended {
     pub(super) may_be_stuck: bool,
     /// What was on disk when a user wrote a note in the middle, with that.
     pub(super) written: Option<(String, Vec<String>)>,
-}
-
-/// Halts or ends, whichever comes first: whether it has halted.
-pub(super) fn halts(child: &mut Child) -> bool {
-    let deadline = Deadline::after(Duration::from_mins(1));
-    let stat = format!("/proc/{}/stat", child.id());
-    while !deadline.is_over() && child.try_wait().unwrap().is_none() {
-        if std::fs::read_to_string(&stat).unwrap_or_default().contains(") T ") {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    false
 }
 
 pub(super) fn signal(child: &Child, signal: Signal) {
