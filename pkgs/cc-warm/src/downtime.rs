@@ -20,6 +20,8 @@ pub struct Parts {
     pub restore: u64,
     /// Until it was deployed again.
     pub start: u64,
+    /// From then until it answered.
+    pub answer: u64,
 }
 
 impl Parts {
@@ -33,6 +35,7 @@ impl Parts {
             ("sync", self.sync),
             ("restore", self.restore),
             ("start", self.start),
+            ("answer", self.answer),
         ];
         let shown: Vec<String> =
             all.iter().filter(|(_, ms)| *ms > 0).map(|(name, ms)| format!("{name} {}", seconds(*ms))).collect();
@@ -58,6 +61,7 @@ pub fn ms(time: Duration) -> u64 {
 #[derive(Debug, Default)]
 pub struct Stopwatch {
     stopped_at: Option<Instant>,
+    deployed_at: Option<Instant>,
     whole: Option<Duration>,
     parts: Parts,
 }
@@ -68,16 +72,19 @@ impl Stopwatch {
         self.stopped_at.get_or_insert_with(Instant::now);
     }
 
-    /// It is deployed: its downtime is over, unless it ended before.
-    pub fn running(&mut self) {
-        if self.whole.is_none() {
-            self.running_at_last();
-        }
+    /// It is deployed.
+    pub fn deployed(&mut self) {
+        self.deployed_at = Some(Instant::now());
     }
 
-    /// It is deployed, and whatever ran in between served nobody.
-    pub fn running_at_last(&mut self) {
-        self.whole = self.stopped_at.map(|since| since.elapsed());
+    /// It is healthy, and answered as it should from `since` on: its downtime ended then. A version that failed before
+    /// served nobody.
+    pub fn serves(&mut self, since: Option<Instant>) {
+        let since = since.unwrap_or_else(Instant::now);
+        if let Some(deployed) = self.deployed_at {
+            self.add(since.saturating_duration_since(deployed), |parts| &mut parts.answer);
+        }
+        self.whole = self.stopped_at.map(|stopped| since.saturating_duration_since(stopped));
     }
 
     /// `time` of it went on something.
@@ -106,16 +113,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_follows_a_stop_counts() {
+    fn only_what_follows_a_stop_counts_until_it_answers() {
         let mut watch = Stopwatch::default();
         watch.add(Duration::from_secs(5), |parts| &mut parts.copy);
-        watch.running();
+        watch.deployed();
+        watch.serves(None);
         assert_eq!((watch.whole_ms(), watch.parts()), (None, None));
         watch.stopped();
         watch.add(Duration::from_millis(20), |parts| &mut parts.copy);
         watch.add(Duration::from_millis(30), |parts| &mut parts.copy);
-        assert_eq!(watch.parts(), None, "it is still down");
-        watch.running();
-        assert_eq!(watch.parts().unwrap().describe(), "copy 0.05 s");
+        watch.deployed();
+        assert_eq!(watch.parts(), None, "it does not answer yet");
+        let deployed = watch.deployed_at.unwrap();
+        watch.serves(Some(deployed + Duration::from_millis(700)));
+        assert_eq!(watch.parts().unwrap().describe(), "copy 0.05 s, answer 0.70 s");
+        assert!(watch.whole_ms().unwrap() >= 700);
     }
 }

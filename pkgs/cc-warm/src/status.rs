@@ -17,7 +17,7 @@ use crate::sys::untrusted::Untrusted;
 use crate::update::journal;
 use crate::update::parted;
 use crate::update::recovery::is_left_over;
-use crate::update::saga::{EventName, LiveData, Progress};
+use crate::update::saga::{EventName, Progress};
 
 /// One app. In JSON, absent fields mean "not so".
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -139,9 +139,7 @@ impl AppStatus {
             }
             Ok(Some(progress)) if progress.last == EventName::Stuck => {
                 let reason = progress.stuck.as_ref().map(|(reason, _)| reason.first_line()).unwrap_or_default();
-                let data = progress.stuck.as_ref().map_or(LiveData::Failed, |(_, data)| *data);
-                let next = data.way_out(progress.damaged, name.as_str());
-                self.wrong(format!("STUCK, nothing is done to it: {reason}"), Some(next));
+                self.wrong(format!("STUCK, nothing is done to it: {reason}"), Some(progress.way_out()));
                 return Some(progress);
             }
             Ok(Some(progress)) => {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::results::{Done, Results};
-use super::session::Session;
+use super::session::{Session, Voice};
 use crate::cli::{Global, WaitFlag};
 use crate::config::names::AppName;
 use crate::error::{Exit, Problem};
@@ -57,7 +57,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         );
     }
     session.outbox.forget(app)?;
-    for error in store.forget()? {
+    let voice = Voice::of(app);
+    for error in store.forget(session.context(&voice).work())? {
         say!("warning: something is left of it: {error:#}");
     }
     let mut results = Results::new(session.json);

@@ -116,9 +116,8 @@ impl Plan {
     /// Whatever is unfinished comes first; what `update` does afterwards depends on how that ends.
     fn of_journal(app: &AppName, progress: &Progress, holder: Option<String>) -> Self {
         let note = match (&progress.stuck, holder) {
-            (Some((reason, data)), _) => {
-                let next = data.way_out(progress.damaged, app.as_str());
-                let notes = vec![reason.first_line(), format!("hint: {next}")];
+            (Some((reason, _)), _) => {
+                let notes = vec![reason.first_line(), format!("hint: {}", progress.way_out())];
                 return Self::new(app, "stuck", notes);
             }
             (None, Some(holder)) => format!("an operation is under way, at `{}`: {holder}", progress.last.as_str()),

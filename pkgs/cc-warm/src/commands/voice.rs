@@ -49,7 +49,7 @@ impl Voice {
                 "{prefix}: [{elapsed}] {bar:24} {bytes}/{total_bytes}, {msg}, {eta} left"
             }
             Some(_) => "{prefix}: [{elapsed}] {bar:24} {pos}/{len} files, {eta} left",
-            None => "{prefix}: [{elapsed}] {bytes}, {msg}",
+            None => "{prefix}: [{elapsed}] {msg}",
         });
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(format!("{}: {what}", self.app));
@@ -82,7 +82,7 @@ impl Reporter for Voice {
         if let Some(bar) = &work.bar {
             let by_files = work.total.is_some_and(|total| !is_of_bytes(total));
             bar.set_position(if by_files { done.entries } else { done.bytes });
-            bar.set_message(files(done.entries));
+            bar.set_message(if work.total.is_some() { files(done.entries) } else { so_far(done) });
         } else if work.told.elapsed() >= EVERY {
             work.told = Instant::now();
             let line = line(&work.what, done, work.total, work.began.elapsed());
@@ -108,13 +108,18 @@ fn files(count: u64) -> String {
     format!("{count} {}", if count == 1 { "file" } else { "files" })
 }
 
+/// What is done where nobody knows of how much: bytes, too, if any were counted.
+fn so_far(done: Totals) -> String {
+    let files = files(done.entries);
+    if is_of_bytes(done) { format!("{files}, {}", bytes(done.bytes)) } else { files }
+}
+
 /// How far something is, as one line.
 fn line(what: &str, done: Totals, total: Option<Totals>, elapsed: Duration) -> String {
-    let so_far = format!("{}, {}", files(done.entries), bytes(done.bytes));
-    let Some(total) = total else { return format!("{what}: {so_far}") };
+    let Some(total) = total else { return format!("{what}: {}", so_far(done)) };
     let left = left(done, total, elapsed).map_or(String::new(), |left| format!(", about {} s left", left.as_secs()));
     if is_of_bytes(total) {
-        format!("{what}: {so_far} of {}{left}", bytes(total.bytes))
+        format!("{what}: {}, {} of {}{left}", files(done.entries), bytes(done.bytes), bytes(total.bytes))
     } else {
         format!("{what}: {} of {} files{left}", done.entries, total.entries)
     }
@@ -142,6 +147,7 @@ mod tests {
         let files = Totals { bytes: 0, ..total };
         insta::assert_snapshot!(line("checking", Totals { bytes: 0, ..quarter }, Some(files), Duration::from_secs(10)), @"checking: 100 of 1000 files, about 90 s left");
         insta::assert_snapshot!(line("copying", quarter, None, Duration::ZERO), @"copying: 100 files, 1.0 GiB");
+        insta::assert_snapshot!(line("deleting", Totals { bytes: 0, ..quarter }, None, Duration::ZERO), @"deleting: 100 files");
         assert_eq!(left(total, total, Duration::from_secs(1)), Some(Duration::ZERO));
     }
 }

@@ -1,7 +1,7 @@
 //! Looks at everything that `doctor` judges. Touches nothing.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::health::probe;
 use crate::home;
 use crate::host::Host;
 use crate::lock;
-use crate::snapshot::Store;
+use crate::snapshot::{self, Store};
 use crate::state::{self, AppState};
 use crate::sys::command::Program;
 use crate::sys::durable;
@@ -107,8 +107,7 @@ fn swarm(state_dir: &Path) -> Swarm {
     if let Some(Ok(info)) = &swarm.info {
         swarm.node = api.node(&info.swarm.node_id).ok().flatten();
         swarm.volumes = Path::new(&info.docker_root_dir).join("volumes");
-        let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
-        swarm.one_file_system = device(&swarm.volumes).zip(device(state_dir)).map(|(volumes, state)| volumes == state);
+        swarm.one_file_system = snapshot::are_on_one_file_system(&swarm.volumes, state_dir).ok();
     }
     swarm
 }

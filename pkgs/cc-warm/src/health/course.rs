@@ -75,6 +75,8 @@ pub struct Course {
     rules: Rules,
     /// Passed rounds in a row.
     row: u32,
+    /// When the first of them ended.
+    row_since: Option<Duration>,
     /// When the soak began, in the app's own time.
     soaking_since: Option<Duration>,
     /// How much of the time was not the app's.
@@ -87,7 +89,7 @@ impl Course {
     /// Before the first round, which is due at once.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self { rules, row: 0, soaking_since: None, lost: Duration::ZERO, last_end: Duration::ZERO }
+        Self { rules, row: 0, row_since: None, soaking_since: None, lost: Duration::ZERO, last_end: Duration::ZERO }
     }
 
     /// Takes in a round from `began` to `ended`.
@@ -102,7 +104,7 @@ impl Course {
             Outcome::Unknown if self.lost >= self.rules.deadline => Next::NotReady,
             Outcome::Unknown => Next::Round(next),
             Outcome::Failed => {
-                self.row = 0;
+                (self.row, self.row_since) = (0, None);
                 self.soaking_since = None;
                 let over = self.own(ended) + self.rules.shortest_proof() > self.rules.deadline;
                 if over { Next::Unhealthy } else { Next::Round(next) }
@@ -113,6 +115,7 @@ impl Course {
 
     fn passed(&mut self, began: Duration, ended: Duration) -> Next {
         self.row = self.row.saturating_add(1);
+        self.row_since.get_or_insert(ended);
         let soak_end = match self.soaking_since {
             Some(since) => Some(since + self.rules.soak),
             None if self.row >= self.rules.successes => {
@@ -147,6 +150,12 @@ impl Course {
     #[must_use]
     pub fn row(&self) -> u32 {
         self.row
+    }
+
+    /// When the first of these ended.
+    #[must_use]
+    pub fn row_since(&self) -> Option<Duration> {
+        self.row_since
     }
 
     /// While soaking, how much of it is left at `now`.

@@ -1,6 +1,6 @@
 //! What a wait found, and how it goes while it lasts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::probe::{Answer, Condition};
 use crate::sys::untrusted::Untrusted;
@@ -14,6 +14,8 @@ pub struct Report {
     pub attempts: u32,
     /// How long all of it took.
     pub elapsed: Duration,
+    /// Since when it answers as it should, without a failed round since; `None`: it does not.
+    pub serves_since: Option<Instant>,
 }
 
 /// How a wait ended.

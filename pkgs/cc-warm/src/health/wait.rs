@@ -53,7 +53,8 @@ pub fn wait(watch: &mut Watch, rules: &Rules) -> Result<Verdict, DeployError> {
             phase: phase(&course, rules, elapsed),
             answer: &answer,
         });
-        let report = |answer| Report { answer, attempts, elapsed };
+        let serves_since = course.row_since().map(|after| began + after);
+        let report = |answer| Report { answer, attempts, elapsed, serves_since };
         match next {
             Next::Healthy => return Ok(Verdict::Healthy(report(answer))),
             Next::Unhealthy if answer.ok() => return Ok(Verdict::Unhealthy(report(too_late(rules, &answer)))),
@@ -80,7 +81,8 @@ pub fn check_now(watch: &mut Watch) -> Result<Verdict, DeployError> {
         return Err(error);
     }
     let condition = answer.condition;
-    let report = Report { answer, attempts: 1, elapsed: began.elapsed() };
+    let serves_since = answer.ok().then(Instant::now);
+    let report = Report { answer, attempts: 1, elapsed: began.elapsed(), serves_since };
     Ok(match condition {
         Condition::Passed => Verdict::Healthy(report),
         Condition::Died => Verdict::Died(report),

@@ -127,7 +127,7 @@ fn command_probes_know_the_app_and_are_quoted_when_they_fail() {
     assert!(ask("test $CC_WARM_APP-$CC_WARM_DOMAIN = login-login.example.org", "10s").ok());
     let answer = ask("echo no database >&2; exit 3", "10s");
     assert!(answer.summary.ends_with("exit 3, wanted exit 0"), "{}", answer.summary);
-    let report = Report { answer, attempts: 1, elapsed: Duration::ZERO };
+    let report = Report { answer, attempts: 1, elapsed: Duration::ZERO, serves_since: None };
     assert!(report.sentence().ends_with("(it said: no database)"), "{}", report.sentence());
     assert!(ask("sleep 100", "300ms").summary.contains("did not end within 300ms"));
 }

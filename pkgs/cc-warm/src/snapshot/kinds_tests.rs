@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::fs::{
     CWD, FileType, IFlags, Mode, RenameFlags, XattrFlags, ioctl_getflags, ioctl_setflags, lgetxattr, lsetxattr,
@@ -14,6 +15,7 @@ use super::catalog::Catalog;
 use super::file_system_tests::Mounted;
 use super::flags;
 use super::restore::{Restore, restore};
+use super::room::are_on_one_file_system;
 use super::take::{Take, take};
 use super::test_tree::{Place, see};
 use super::trash;
@@ -195,4 +197,17 @@ fn a_device_number_that_the_state_folders_file_system_cannot_have_is_no_change_o
             trash::delete(&path).unwrap();
         }
     }
+}
+
+#[test]
+fn subvolumes_share_their_file_system_and_others_do_not() {
+    let test = "subvolumes_share_their_file_system_and_others_do_not";
+    let (Some(btrfs), Some(other)) = (Mounted::new("btrfs", &[], test), Mounted::new("btrfs", &[], test)) else {
+        return;
+    };
+    let sub = btrfs.path().join("sub");
+    assert!(Command::new("btrfs").args(["subvolume", "create"]).arg(&sub).output().unwrap().status.success());
+    assert_ne!(fs::metadata(&sub).unwrap().dev(), fs::metadata(btrfs.path()).unwrap().dev());
+    assert!(are_on_one_file_system(&sub, &btrfs.path()).unwrap());
+    assert!(!are_on_one_file_system(&sub, &other.path()).unwrap());
 }

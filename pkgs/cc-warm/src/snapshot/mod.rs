@@ -54,6 +54,8 @@ mod takeover_tests;
 #[cfg(test)]
 mod test_tree;
 mod tidy;
+#[cfg(test)]
+mod tidy_tests;
 mod transfer;
 mod trash;
 pub mod tree;
@@ -74,7 +76,7 @@ pub use self::measure::{Totals, Unsuitable};
 pub use self::preflight::{Preflight, VolumeNeed};
 pub use self::record::{Snapshot, SnapshotId, Tag, Volume, VolumeCopy};
 pub use self::report::Reporter;
-pub use self::room::{FileSystem, bytes};
+pub use self::room::{FileSystem, are_on_one_file_system, bytes};
 pub use self::space::is_no_space;
 pub use self::store::{Listing, Role, Store, Unreadable};
 pub use self::tidy::{Kept, Rules};

@@ -133,6 +133,11 @@ pub(super) fn identify(path: &Path) -> Result<(Key, String)> {
     open().with_context(|| format!("cannot open `{}`", path.display()))
 }
 
+/// Whether two folders share one file system: subvolumes of a btrfs do, although each has a device of its own.
+pub fn are_on_one_file_system(one: &Path, other: &Path) -> Result<bool> {
+    Ok(identify(one)?.0 == identify(other)?.0)
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::measure::Totals;

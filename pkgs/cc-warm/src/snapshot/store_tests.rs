@@ -7,19 +7,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::audit::Depth;
 use super::copies::{Folder, Order, Spent, Work};
+use super::exchange;
 use super::moment::{BootId, Moment};
 use super::record::{Snapshot, SnapshotId, Tag, Volume};
 use super::store::{Role, Store};
 use super::test_tree::change_header;
 use super::tidy::Rules;
-use super::{exchange, garbage};
 use crate::config::duration::Span;
 use crate::sys::dirs::Dirs;
 use crate::sys::signals::Interrupt;
 use crate::update::saga::samples;
 
 pub(super) struct Place {
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
     pub(super) store: Store,
     pub(super) volumes: Vec<Volume>,
 }
@@ -64,20 +64,20 @@ impl Place {
         self.store.folder(&SnapshotId::new(id)).join("manifest.json")
     }
 
-    fn ids(&self) -> String {
+    pub(super) fn ids(&self) -> String {
         let listing = self.store.list().unwrap();
         listing.snapshots.iter().map(|s| s.id.to_string()).collect::<Vec<_>>().join(" ")
     }
 
     /// Tidies, fails unless all could be done, and deletes.
-    fn tidy(&self, now: Timestamp) {
+    pub(super) fn tidy(&self, now: Timestamp) {
         let errors = self.store.tidy(&self.volumes, &rules(now), None);
         assert!(errors.is_empty(), "{errors:?}");
-        let errors = self.store.empty_trash(&self.volumes);
+        let errors = self.store.empty_trash(&self.volumes, work());
         assert!(errors.is_empty(), "{errors:?}");
     }
 
-    fn failed(&self, operation: &str) -> PathBuf {
+    pub(super) fn failed(&self, operation: &str) -> PathBuf {
         let path = exchange::failed_folder(&self.volumes[0], operation);
         fs::create_dir(&path).unwrap();
         fs::write(path.join("file"), operation).unwrap();
@@ -101,11 +101,11 @@ pub(super) fn at(days: i64) -> Timestamp {
     Timestamp::from_second(1_000_000_000 + days * 86400).unwrap()
 }
 
-fn rules(now: Timestamp) -> Rules {
+pub(super) fn rules(now: Timestamp) -> Rules {
     Rules { keep_failed: Span::days(7), keep_previous: Span::days(7), reserve: 0, now }
 }
 
-fn text(path: &Path) -> String {
+pub(super) fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
 }
 
@@ -126,37 +126,6 @@ fn a_snapshot_is_found_again_and_promoted_over_the_one_before() {
     assert_eq!(place.store.get(&SnapshotId::new("none")).unwrap(), None);
     place.store.promote(&SnapshotId::new("none"), at(2)).unwrap_err();
     assert_eq!(place.store.current().unwrap().unwrap().id, SnapshotId::new("two"));
-}
-
-#[test]
-fn only_what_two_names_keep_survives_a_tidying() {
-    let place = Place::new(&["a"]);
-    for (day, id) in (0_i64..).zip(["one", "two", "three"]) {
-        place.take_and_promote(id, at(day));
-    }
-    place.take("stray");
-    fs::create_dir(place.store.dir.join(".new-half")).unwrap();
-    fs::create_dir_all(place.store.dir.join(".staging-x/deep")).unwrap();
-    fs::write(place.store.dir.join("README of the operator"), "mine").unwrap();
-    place.tidy(at(3));
-    assert_eq!(place.ids(), "three two");
-    place.tidy(at(8));
-    assert_eq!(place.ids(), "three two");
-    place.tidy(at(9));
-    assert_eq!(place.ids(), "three", "seven days after it was replaced");
-    assert!(place.store.previous().unwrap().is_none());
-    let mut left: Vec<_> = fs::read_dir(&place.store.dir).unwrap().map(|e| e.unwrap().file_name()).collect();
-    left.sort();
-    assert_eq!(left, ["README of the operator", "generations.json", "three"]);
-    assert_eq!(fs::read_dir(&place.store.trash).unwrap().count(), 0);
-}
-
-#[test]
-fn without_names_nothing_whole_is_garbage() {
-    let place = Place::new(&["a"]);
-    place.take("one");
-    place.tidy(at(100));
-    assert_eq!(place.ids(), "one");
 }
 
 #[test]
@@ -219,51 +188,6 @@ fn with_names_that_cannot_be_read_nothing_is_taken_or_deleted() {
 }
 
 #[test]
-fn failed_data_is_kept_for_its_time_and_what_is_not_ours_for_ever() {
-    let place = Place::new(&["a"]);
-    let dir = place.volumes[0].dir.clone();
-    let kept = place.failed("op1");
-    fs::create_dir(dir.join(".cc-warm-new-op0")).unwrap();
-    fs::create_dir(dir.join(".cc-warm-trash-1")).unwrap();
-    fs::write(dir.join("opts.json"), "docker's").unwrap();
-    let now = Timestamp::now();
-    place.tidy(now);
-    assert!(kept.exists() && !dir.join(".cc-warm-new-op0").exists() && !dir.join(".cc-warm-trash-1").exists());
-    place.tidy(now + SignedDuration::from_hours(24 * 7 - 1));
-    assert!(kept.exists());
-    // A disk that is short takes it earlier, but not within a day, and not that of the operation in hand.
-    let short = |hours, operation| {
-        let now = now + SignedDuration::from_hours(hours);
-        let errors = place.store.tidy(&place.volumes, &Rules { reserve: u64::MAX, ..rules(now) }, operation);
-        assert!(errors.is_empty(), "{errors:?}");
-        kept.exists()
-    };
-    assert!(short(23, None) && short(25, Some("op1")) && !short(25, None));
-    place.tidy(now);
-    assert_eq!(fs::read_dir(&place.store.trash).unwrap().count(), 0);
-    let again = place.failed("op2");
-    place.tidy(now + SignedDuration::from_hours(24 * 7 + 1));
-    assert!(!again.exists() && dir.join("opts.json").exists());
-    assert_eq!(text(&place.volumes[0].data().join("file")), "a");
-}
-
-#[test]
-fn failed_data_that_somebody_looks_into_stays() {
-    let place = Place::new(&["a"]);
-    let kept = place.failed("op");
-    let mut reader = std::process::Command::new("sleep").arg("60").current_dir(&kept).spawn().unwrap();
-    let late = Timestamp::now() + SignedDuration::from_hours(24 * 30);
-    let errors = place.store.tidy(&place.volumes, &rules(late), None);
-    reader.kill().unwrap();
-    reader.wait().unwrap();
-    let pid = reader.id().to_string();
-    assert!(kept.exists() && errors.len() == 1 && errors[0].to_string().contains(&pid), "{errors:?}");
-    assert!(errors[0].to_string().contains("sleep"), "{errors:?}");
-    place.tidy(late);
-    assert!(!kept.exists());
-}
-
-#[test]
 fn the_data_of_a_volume_too_many_is_failed_data_too() {
     let place = Place::new(&["a", "extra"]);
     let extra = &place.volumes[1];
@@ -299,19 +223,6 @@ fn what_is_built_is_private_and_an_earlier_attempt_is_not_built_upon() {
     exchanges[0].perform(&place.volumes[0], "op").unwrap();
     assert_eq!(text(&place.volumes[0].data().join("file")), "a");
     assert_eq!(text(&exchange::failed_folder(&place.volumes[0], "op").join("file")), "changed");
-}
-
-#[test]
-fn forgetting_an_app_leaves_its_volumes() {
-    let place = Place::new(&["a"]);
-    place.take_and_promote("one", at(0));
-    let kept = place.failed("op");
-    assert!(place.store.forget().unwrap().is_empty());
-    assert!(!kept.exists() && !place.dir.path().join("state/apps/login").exists());
-    assert_eq!(text(&place.volumes[0].data().join("file")), "a");
-    assert_eq!(fs::read_dir(&place.volumes[0].dir).unwrap().count(), 1);
-    assert_eq!(fs::read_dir(&place.store.trash).unwrap().count(), 0);
-    assert_eq!(garbage::beside("_data"), garbage::Beside::Foreign);
 }
 
 /// Makes every file's record old enough to be believed.

@@ -7,16 +7,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use jiff::Timestamp;
 
+use super::copies::{Told, Work};
 use super::garbage::{self, Beside, Failed};
 use super::generations::Generations;
+use super::meter::{Interrupted, Progress as _};
 use super::record::{SnapshotId, Volume, VolumeCopy};
 use super::store::{Store, names_in};
 use super::{measure, trash};
 use crate::config::duration::Span;
 use crate::sys::{durable, fault, procfs};
+
+/// Names after which is told how far a deletion is.
+const TELL: u64 = 256;
 
 /// By which rules.
 #[derive(Debug, Clone, Copy)]
@@ -142,10 +147,11 @@ impl Store {
         volumes: &[Volume],
         rules: &Rules,
         (operation, wanted): (&str, Option<&SnapshotId>),
+        work: Work<'_>,
     ) -> Vec<anyhow::Error> {
         let mut errors = self.discard_garbage(volumes, wanted);
         errors.extend(self.discard_failed(volumes, &Rules { reserve: u64::MAX, ..*rules }, Some(operation)));
-        errors.extend(self.empty_trash(volumes));
+        errors.extend(self.empty_trash(volumes, work));
         // On btrfs, what was deleted counts until that is written, above all for a quota.
         errors.extend(self.sync_file_systems(volumes).err());
         errors
@@ -153,9 +159,9 @@ impl Store {
 
     /// Deletes at once what is unfinished, staging copies and the trash, and snapshots that have no name.
     #[must_use]
-    pub fn delete_garbage(&self, volumes: &[Volume]) -> Vec<anyhow::Error> {
+    pub fn delete_garbage(&self, volumes: &[Volume], work: Work<'_>) -> Vec<anyhow::Error> {
         let mut errors = self.discard_garbage(volumes, None);
-        errors.extend(self.empty_trash(volumes));
+        errors.extend(self.empty_trash(volumes, work));
         errors
     }
 
@@ -181,7 +187,7 @@ impl Store {
 
     /// Deletes what is live in `volumes`, and what `operation` has set aside already: there is no room for it. The folders
     /// of the live data stay, empty.
-    pub fn discard_live(&self, volumes: &[Volume], operation: &str) -> Result<()> {
+    pub fn discard_live(&self, volumes: &[Volume], operation: &str, work: Work<'_>) -> Result<()> {
         if let Some(error) = self.discard_unfinished(volumes).into_iter().next() {
             return Err(error);
         }
@@ -192,7 +198,7 @@ impl Store {
             trash::empty(&volume.data())?;
             fault::point("snapshot.discard.emptied")?;
         }
-        match self.empty_trash(volumes).into_iter().next() {
+        match self.empty_trash(volumes, work).into_iter().next() {
             Some(error) => Err(error),
             None => self.sync_file_systems(volumes),
         }
@@ -206,10 +212,9 @@ impl Store {
         staging.filter_map(|name| trash::delete(&self.dir.join(name)).err()).collect()
     }
 
-    /// Deletes what is in the trash: this app's part of it, and what lies beside `volumes`.
+    /// Deletes what is in the trash: this app's part of it, and what lies beside `volumes`. Cut short, the next one goes on.
     #[must_use]
-    pub fn empty_trash(&self, volumes: &[Volume]) -> Vec<anyhow::Error> {
-        let mut errors = Vec::new();
+    pub fn empty_trash(&self, volumes: &[Volume], work: Work<'_>) -> Vec<anyhow::Error> {
         let ours = format!("{}.", self.app);
         let mut doomed: Vec<PathBuf> = Vec::new();
         let in_trash = names_in(&self.trash).unwrap_or_default();
@@ -218,16 +223,29 @@ impl Store {
             let names = names_in(folder).unwrap_or_default();
             doomed.extend(names.iter().filter(|name| name.starts_with(garbage::TRASH)).map(|name| folder.join(name)));
         }
-        for path in doomed {
-            let deleted = fault::point("snapshot.tidy.delete").map_err(Into::into).and_then(|()| trash::delete(&path));
-            errors.extend(deleted.err());
+        if doomed.is_empty() {
+            return Vec::new();
         }
-        errors
+        let told = Told::begin(work.reporter, "deleting what is not needed any more", None);
+        let mut gone = 0_u64;
+        let mut go_on = || -> Result<()> {
+            gone += 1;
+            if gone.is_multiple_of(TELL) {
+                told.done(gone, 0);
+                ensure!(!work.interrupt.is_set(), Interrupted);
+            }
+            Ok(())
+        };
+        let mut delete = |path: &PathBuf| -> Result<()> {
+            fault::point("snapshot.tidy.delete")?;
+            trash::delete_while(path, &mut go_on)
+        };
+        doomed.iter().filter_map(|path| delete(path).err()).collect()
     }
 
     /// Forgets the app: its folder in the state folder, and what of ours lies beside the volumes that its snapshots name.
     /// The volumes themselves stay. What could not be done is told.
-    pub fn forget(&self) -> Result<Vec<anyhow::Error>> {
+    pub fn forget(&self, work: Work<'_>) -> Result<Vec<anyhow::Error>> {
         let listing = self.list()?;
         let volume = |copy: &VolumeCopy| Volume { name: copy.name.clone(), dir: copy.dir.clone() };
         let mut volumes: Vec<Volume> = listing.snapshots.iter().flat_map(|s| s.volumes.iter().map(volume)).collect();
@@ -240,7 +258,7 @@ impl Store {
         let Some(folder) = self.dir.parent() else { return Ok(errors) };
         self.discard(folder)?;
         durable::sync_dir(folder.parent().unwrap_or(folder))?;
-        errors.extend(self.empty_trash(&volumes));
+        errors.extend(self.empty_trash(&volumes, work));
         Ok(errors)
     }
 }

@@ -262,7 +262,8 @@ impl Operation<'_> {
     fn make_room_to_start(&self) {
         self.say("there is no room to start it: what earlier runs left is deleted");
         let volumes = self.deployer.volumes().unwrap_or_default();
-        leftovers::note(self.store.make_room(&volumes, &self.rules(), (self.id(), self.progress().snapshot.as_ref())));
+        let wanted = (self.id(), self.progress().snapshot.as_ref());
+        leftovers::note(self.store.make_room(&volumes, &self.rules(), wanted, self.work_of_the_way_back()));
     }
 
     fn end_of_redeployment(&self) -> Event {
@@ -278,14 +279,13 @@ impl Operation<'_> {
         let since = Instant::now();
         self.deploy(release)?;
         self.watch.add(since.elapsed(), |parts| &mut parts.start);
-        self.watch.running();
+        self.watch.deployed();
         self.turn = None;
         // What ran for weeks needs no soak, and nobody but a shutdown may interrupt an app's way back to life.
         let rules = Rules { soak: Duration::ZERO, ..Rules::of(&self.app.health) };
-        match self.await_healthy(&rules, &self.host.interrupt.by_shutdown())? {
-            Verdict::Healthy(_) => {
-                // Whatever ran in between served nobody.
-                self.watch.running_at_last();
+        match self.await_healthy(&rules, &self.shutdown)? {
+            Verdict::Healthy(report) => {
+                self.watch.serves(report.serves_since);
                 Ok(())
             }
             Verdict::Unhealthy(report) | Verdict::Died(report) => Err(DeployError::failed(anyhow!(report.sentence()))),

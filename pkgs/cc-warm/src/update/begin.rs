@@ -92,6 +92,7 @@ impl Start<'_> {
             turn: self.turn,
             restoring: self.restoring,
             watch: Stopwatch::default(),
+            shutdown: host.interrupt.by_shutdown(),
         };
         if let Err(error) = operation.run(self.to) {
             // At the first record nothing is touched, so nothing must be left to settle.

@@ -8,6 +8,7 @@ use crate::config::names::AppName;
 use crate::config::{App, Config};
 use crate::host::Host;
 use crate::recipe::Recipes;
+use crate::snapshot::Work;
 
 /// Shared by all operations of one run of the program.
 pub struct Context<'a> {
@@ -32,6 +33,12 @@ impl Context<'_> {
     /// Standing facts about `app` are over.
     pub fn resolve(&self, app: &AppName, kinds: &[Kind]) -> Result<()> {
         self.outbox.resolve(Some(app), kinds, self.host.clock.now()).map(drop)
+    }
+
+    /// For what takes long, and may be cut short.
+    #[must_use]
+    pub fn work(&self) -> Work<'_> {
+        Work { reporter: self.narrator, interrupt: &self.host.interrupt }
     }
 
     /// The declared apps that `app` comes after.

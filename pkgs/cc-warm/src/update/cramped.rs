@@ -22,7 +22,8 @@ impl Operation<'_> {
             Err(error) if snapshot::is_no_space(&error) => self.say(&format!("there is no room: {error:#}")),
             other => return Ok(other?),
         }
-        leftovers::note(self.store.make_room(volumes, &self.rules(), (self.id(), Some(id))));
+        let wanted = (self.id(), Some(id));
+        leftovers::note(self.store.make_room(volumes, &self.rules(), wanted, self.work_of_the_way_back()));
         match self.try_to_build(id, volumes) {
             Err(error) if snapshot::is_no_space(&error) && self.progress().may_discard() => {}
             other => return Ok(other?),
@@ -36,16 +37,18 @@ impl Operation<'_> {
     }
 
     fn try_to_build(&self, id: &SnapshotId, volumes: &[Volume]) -> Result<Vec<Exchange>> {
-        // Nobody but a shutdown may interrupt an app's way back.
-        let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt.by_shutdown() };
-        self.store.build(id, volumes, self.id(), work)
+        self.store.build(id, volumes, self.id(), self.work_of_the_way_back())
+    }
+
+    /// Nobody but a shutdown may interrupt an app's way back.
+    pub(super) fn work_of_the_way_back(&self) -> Work<'_> {
+        Work { reporter: self.narrator, interrupt: &self.shutdown }
     }
 
     /// What is about to become the only copy must be whole.
     fn check_before_discarding(&self, id: &SnapshotId) -> Result<(), Setback> {
         let snapshot = self.store.get(id)?.with_context(|| format!("snapshot {id} is not there any more"))?;
-        let work = Work { reporter: self.narrator, interrupt: &self.host.interrupt.by_shutdown() };
-        let audit = self.store.audit(&snapshot, Depth { content: true, rate: None }, work)?;
+        let audit = self.store.audit(&snapshot, Depth { content: true, rate: None }, self.work_of_the_way_back())?;
         let problems = match audit.finding() {
             Finding::Whole => return Ok(()),
             Finding::Damaged(problems) => problems,
@@ -63,7 +66,7 @@ impl Operation<'_> {
     fn discard_live(&self, volumes: &[Volume]) -> Result<(), Setback> {
         self.must_be_gone_to_restore()?;
         fault::point("act.discard").map_err(anyhow::Error::from)?;
-        Ok(self.store.discard_live(volumes, self.id())?)
+        Ok(self.store.discard_live(volumes, self.id(), self.work_of_the_way_back())?)
     }
 
     /// By which rules data of earlier operations goes.

@@ -15,7 +15,7 @@ use crate::config::names::AppName;
 use crate::deployer::Stopped;
 use crate::history::{self, Entry};
 use crate::identity::Identity;
-use crate::snapshot::{self, Store, Volume};
+use crate::snapshot::{Store, Volume};
 use crate::state::{AppState, LastRun, StuckNote};
 use crate::sys::untrusted::Untrusted;
 
@@ -45,7 +45,7 @@ pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Out
     let (store, taken) = (operation.store, operation.progress().snapshot.clone());
     operation.journal.remove()?;
     // What takes long comes last: nothing is under way any more, and whoever kills this only leaves it to the next.
-    note(store.empty_trash(&volumes));
+    note(store.empty_trash(&volumes, context.work()));
     if taken.is_some() {
         complete_digests(context, store);
     }
@@ -55,9 +55,8 @@ pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Out
 /// Digests what of the known-good was reflinked and has no digest yet, while its app runs. What is cut short, the next
 /// run goes on with.
 pub(super) fn complete_digests(context: &Context<'_>, store: &Store) {
-    let work = snapshot::Work { reporter: context.narrator, interrupt: &context.host.interrupt };
     let complete = || match store.current()? {
-        Some(current) => store.complete_digests(&current.id, work),
+        Some(current) => store.complete_digests(&current.id, context.work()),
         None => Ok(()),
     };
     if let Err(error) = complete() {
@@ -153,7 +152,7 @@ fn tell(
         Outcome::RolledBack { tried, to, cause, reason, .. } => {
             Some(rolled_back(operation, tried, to.as_ref(), *cause, reason))
         }
-        Outcome::Stuck { reason, data, damaged } => {
+        Outcome::Stuck { reason, data, damaged, way_out } => {
             let mut alert = Alert::new(AlertKind::Stuck, id, format!("{name} is stuck: it is down and stays down"))
                 .fact("tried", progress.begun.to.to_string())
                 .fact("because", reason.raw());
@@ -168,8 +167,7 @@ fn tell(
             if let Some(error) = left_running {
                 alert = alert.fact("still there", format!("it could not be stopped: {error}"));
             }
-            let next = outcome.hint(name.as_str()).unwrap_or_else(|| format!("cc-warm restore {name}"));
-            Some(alert.hint(format!("cc-warm status {name}")).hint(next))
+            Some(alert.hint(format!("cc-warm status {name}")).hint(way_out.clone()))
         }
         Outcome::Released { by } => Some(
             Alert::new(AlertKind::Released, id, format!("{name} is left to whoever works on it"))

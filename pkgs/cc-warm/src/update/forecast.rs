@@ -23,7 +23,7 @@ pub struct Forecast {
 const CHECKED: u64 = 50;
 /// Bytes that are copied in a millisecond, where nothing is known.
 const COPIED: u64 = 200_000;
-/// What stopping, syncing and starting take, where nothing is known.
+/// What stopping, syncing, starting and answering take, where nothing is known.
 const AROUND: u64 = 1000;
 
 /// What is known of a snapshot that was taken before.
@@ -31,7 +31,7 @@ const AROUND: u64 = 1000;
 pub struct Last {
     /// What its downtime went on.
     pub parts: Parts,
-    /// How long that was in all, in milliseconds: what is more than the parts, it waited until it was healthy.
+    /// How long that was in all, in milliseconds: more than its parts.
     pub downtime_ms: u64,
     /// How much data it was.
     pub totals: Totals,
@@ -41,7 +41,7 @@ pub struct Last {
 #[must_use]
 pub fn forecast(preflight: Preflight, last: Option<Last>) -> Forecast {
     let holds = preflight.holds();
-    let waiting = last.map_or(0, |last| last.downtime_ms.saturating_sub(sum(&last.parts)));
+    let rest = last.map_or(0, |last| last.downtime_ms.saturating_sub(sum(&last.parts)));
     let parts = match last {
         Some(Last { parts, totals: then, .. }) => {
             let scaled = u128::from(parts.verify) * u128::from(holds.entries) / u128::from(then.entries.max(1));
@@ -55,15 +55,16 @@ pub fn forecast(preflight: Preflight, last: Option<Last>) -> Forecast {
             sync: AROUND / 4,
             restore: 0,
             start: AROUND,
+            answer: AROUND,
         },
     };
-    let downtime_ms = sum(&parts).saturating_add(waiting);
+    let downtime_ms = sum(&parts).saturating_add(rest);
     Forecast { preflight, downtime_ms, parts, guessed: last.is_none() }
 }
 
-/// What a downtime that ends with the same version goes on, but for waiting.
+/// What a downtime that ends with the same version goes on.
 fn sum(parts: &Parts) -> u64 {
-    let all = [parts.stop, parts.copy, parts.verify, parts.sync, parts.start];
+    let all = [parts.stop, parts.copy, parts.verify, parts.sync, parts.start, parts.answer];
     all.iter().fold(0_u64, |sum, part| sum.saturating_add(*part))
 }
 
@@ -82,10 +83,10 @@ mod tests {
 
     #[test]
     fn the_last_downtime_is_the_measure_and_checking_grows_with_the_data() {
-        let parts = Parts { stop: 100, copy: 20, verify: 1000, sync: 10, restore: 9999, start: 50 };
-        let last = Last { parts, downtime_ms: 1180 + 4000, totals: Totals { entries: 1000, bytes: 1 } };
+        let parts = Parts { stop: 100, copy: 20, verify: 1000, sync: 10, restore: 9999, start: 50, answer: 4000 };
+        let last = Last { parts, downtime_ms: 1180 + 4000 + 7, totals: Totals { entries: 1000, bytes: 1 } };
         let now = forecast(preflight(2000, 1 << 30), Some(last));
-        assert_eq!((now.downtime_ms, now.guessed), (100 + 20 + 2000 + 10 + 50 + 4000, false));
+        assert_eq!((now.downtime_ms, now.guessed), (100 + 20 + 2000 + 10 + 50 + 4000 + 7, false));
         assert_eq!(now.parts.restore, 0, "a rollback is not what is forecast");
         let guess = forecast(preflight(50_000, 0), None);
         assert_eq!((guess.parts.verify, guess.guessed), (1000, true));

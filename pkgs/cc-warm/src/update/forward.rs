@@ -121,7 +121,7 @@ impl Operation<'_> {
             Err(error) => {
                 if snapshot::is_no_space(&error) {
                     // What came of it so far is what the way back has no room for.
-                    leftovers::note(self.store.delete_garbage(&volumes));
+                    leftovers::note(self.store.delete_garbage(&volumes, work));
                 }
                 return Err(Setback::Broken(error));
             }
@@ -152,7 +152,7 @@ impl Operation<'_> {
             }
         })?;
         self.watch.add(since.elapsed(), |parts| &mut parts.start);
-        self.watch.running();
+        self.watch.deployed();
         self.turn = None;
         Ok(self.write(&Event::Deployed { generation })?)
     }
@@ -161,8 +161,11 @@ impl Operation<'_> {
     fn judge(&mut self, target: &Release) -> Result<(), Setback> {
         let failed = |reason: String| Setback::Back(Cause::Failed, Untrusted::new(reason));
         let verdict = self.await_healthy(&Rules::of(&self.app.health), &self.host.interrupt);
-        match verdict.map_err(Setback::from)? {
-            Verdict::Healthy(report) => self.say(&format!("healthy: {}", report.sentence())),
+        let serves_since = match verdict.map_err(Setback::from)? {
+            Verdict::Healthy(report) => {
+                self.say(&format!("healthy: {}", report.sentence()));
+                report.serves_since
+            }
             Verdict::Unhealthy(report) => return Err(failed(report.sentence())),
             Verdict::Died(report) => {
                 // Whatever dies stays deployed.
@@ -173,7 +176,7 @@ impl Operation<'_> {
                 return Err(failed(format!("{}\nits last words:\n{}", report.sentence(), words.raw().trim_end())));
             }
             Verdict::Interrupted => return Err(self.interrupted()),
-        }
+        };
         if let Some(before) = self.progress().begun.continuity.clone() {
             let after = health::continuity(self.app)
                 .map_err(|error| failed(format!("the continuity command failed after the update: {error:#}")))?;
@@ -186,7 +189,10 @@ impl Operation<'_> {
             Observed::Present(now) if Some(&now.generation) != self.progress().deployed.as_ref() => {
                 Err(Setback::Released(Untrusted::new("the deployment was changed by someone else")))
             }
-            Observed::Present(now) if now.what == Known::Yes(target.identity()) => Ok(()),
+            Observed::Present(now) if now.what == Known::Yes(target.identity()) => {
+                self.watch.serves(serves_since);
+                Ok(())
+            }
             Observed::Present(now) => Err(failed(format!("what runs is not {}, but {:?}", target.version, now.what))),
             Observed::Absent { .. } => Err(Setback::Released(Untrusted::new("it was undeployed by someone else"))),
         }

@@ -1,8 +1,10 @@
 //! What earlier runs left: it goes before room is counted, so that it keeps no update from having it.
 
+use super::context::Context;
 use crate::config::App;
 use crate::deployer::Deployer;
 use crate::host::Host;
+use crate::snapshot::meter::Interrupted;
 use crate::snapshot::{Rules, Store};
 
 /// By which rules data of earlier operations goes.
@@ -18,13 +20,13 @@ pub fn rules(app: &App, host: &Host) -> Rules {
 
 /// Deletes what is garbage, and data whose time is over. No operation on the app may be under way. What could not be
 /// deleted is noted only: room is counted next.
-pub fn delete(app: &App, host: &Host, deployer: &dyn Deployer, store: &Store) {
+pub fn delete(context: &Context<'_>, app: &App, deployer: &dyn Deployer, store: &Store) {
     let volumes = match deployer.volumes() {
         Ok(volumes) => volumes,
         Err(error) => return note([error.into()]),
     };
-    note(store.tidy(&volumes, &rules(app, host), None));
-    note(store.empty_trash(&volumes));
+    note(store.tidy(&volumes, &rules(app, context.host), None));
+    note(store.empty_trash(&volumes, context.work()));
 }
 
 /// Deletes the staging copy of an operation that did not begin, if there is one.
@@ -36,7 +38,7 @@ pub fn delete_staging(app: &App, host: &Host, store: &Store) {
 
 /// What could not be deleted is no more than that: the next run tries again.
 pub(super) fn note(errors: impl IntoIterator<Item = anyhow::Error>) {
-    for error in errors {
+    for error in errors.into_iter().filter(|error| !error.chain().any(<dyn std::error::Error>::is::<Interrupted>)) {
         tracing::warn!("leftovers could not be deleted: {error:#}");
     }
 }

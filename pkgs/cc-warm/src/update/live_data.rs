@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::saga::{Kind, Progress};
 use crate::identity::Identity;
+use crate::snapshot::SnapshotId;
 
 /// What an app's live data is when it becomes stuck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,17 +39,6 @@ impl LiveData {
         matches!(self, Self::Untouched | Self::Snapshot)
     }
 
-    /// The command that brings an app that is stuck on it back.
-    #[must_use]
-    pub fn way_out(self, damaged: bool, app: &str) -> String {
-        match (self.fits(), damaged) {
-            // Nothing has to be brought back.
-            (true, _) => format!("cc-warm retry {app}"),
-            (false, false) => format!("cc-warm restore {app}"),
-            (false, true) => format!("cc-warm restore {app} --previous"),
-        }
-    }
-
     /// In words.
     #[must_use]
     pub fn describe(self) -> &'static str {
@@ -63,6 +53,36 @@ impl LiveData {
 }
 
 impl Progress {
+    /// The command that brings the app back, once it is stuck.
+    #[must_use]
+    pub fn way_out(&self) -> String {
+        let (app, data) = (&self.begun.app.name, self.stuck.as_ref().map_or(self.live_data(), |(_, data)| *data));
+        if data.fits() && self.back_to().is_some() {
+            // Nothing has to be brought back.
+            return if self.begun.kind == Kind::Restart && self.begun.was_stuck.is_some() {
+                format!(
+                    "cc-warm retry {app}, once you mended what keeps it from being healthy; else `cc-warm restore {app}`, \
+                     which goes back to the snapshot"
+                )
+            } else {
+                format!("cc-warm retry {app}")
+            };
+        }
+        match (self.damaged, self.asked_for()) {
+            (false, None) => format!("cc-warm restore {app}"),
+            (false, Some(id)) => format!("cc-warm restore {app} --snapshot {id}"),
+            (true, None) => format!("cc-warm restore {app} --previous"),
+            // Which others there are is told there.
+            (true, Some(_)) => format!("cc-warm verify {app}"),
+        }
+    }
+
+    /// The snapshot that an operator asked for.
+    #[must_use]
+    pub fn asked_for(&self) -> Option<&SnapshotId> {
+        self.snapshot.as_ref().filter(|_| self.begun.kind == Kind::Restore)
+    }
+
     /// Whether a restore has changed any live data.
     fn is_changed(&self) -> bool {
         self.restored || self.discarding || !self.exchanges.is_empty()

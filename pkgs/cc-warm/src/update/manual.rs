@@ -21,7 +21,7 @@ use crate::history::{self, Entry};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Depth, Finding, Snapshot, SnapshotId, Staged, Store, Totals, Unsuitable, VolumeCopy, Work};
+use crate::snapshot::{Depth, Finding, Snapshot, SnapshotId, Staged, Store, Totals, Unsuitable, VolumeCopy};
 use crate::state::{AppState, LastRun};
 use crate::sys::random;
 use crate::sys::untrusted::Untrusted;
@@ -44,7 +44,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     let observed = deployer.observe()?;
     let (_, identity) = running(app, &observed)?;
     let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
-    leftovers::delete(app, context.host, deployer.as_ref(), &store);
+    leftovers::delete(context, app, deployer.as_ref(), &store);
     let total = must_fit(context, app, deployer.as_ref(), &store, &mut None)?;
     must_go_back(app, deployer.as_ref(), &release)?;
     must_be_healthy(context, app, deployer.as_ref())?;
@@ -196,7 +196,8 @@ pub fn unstick(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Optio
     }
     let data = progress.stuck.as_ref().map_or(LiveData::Failed, |(_, data)| *data);
     if !data.fits() {
-        let chosen = choose(context, app, &Which::Current)?;
+        let which = progress.asked_for().map_or(Which::Current, |id| Which::Id(id.clone()));
+        let chosen = choose(context, app, &which)?;
         return restore(context, app, lock, &chosen).map(Some);
     }
     let identity = progress.back_to().cloned().ok_or_else(|| {
@@ -385,8 +386,7 @@ fn untouched(app: &App, why: &str) -> anyhow::Error {
 /// Refuses a damaged snapshot before the app is stopped for it: what runs is better than nothing.
 fn must_be_whole(context: &Context<'_>, app: &App, store: &Store, chosen: &Snapshot) -> Result<()> {
     context.narrator.say(&format!("checking snapshot {}", chosen.id));
-    let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
-    let audit = store.audit(chosen, Depth { content: true, rate: None }, work)?;
+    let audit = store.audit(chosen, Depth { content: true, rate: None }, context.work())?;
     let problems = match audit.finding() {
         Finding::Whole => return Ok(()),
         Finding::Damaged(problems) => problems,

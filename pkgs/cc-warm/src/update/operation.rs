@@ -123,6 +123,8 @@ pub struct Operation<'a> {
     pub restoring: Option<SnapshotId>,
     /// For how long the app is down, as far as this process sees it.
     pub watch: Stopwatch,
+    /// What may interrupt an app's way back: nothing but the end of the machine.
+    pub shutdown: Interrupt,
 }
 
 impl Operation<'_> {
@@ -256,7 +258,7 @@ impl Operation<'_> {
     /// Fails if the machine is going down: then the journal is all that has to be left, and the boot's recovery has the
     /// time that a shutdown has not.
     pub fn left_to_the_boot(&self) -> Result<(), Setback> {
-        if self.host.interrupt.by_shutdown().is_set() {
+        if self.shutdown.is_set() {
             return Err(Setback::NotReady(anyhow!(GOING_DOWN)));
         }
         Ok(())

@@ -114,6 +114,9 @@ pub enum Outcome {
         /// The snapshot turned out to be damaged.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         damaged: bool,
+        /// The command that brings it back.
+        #[serde(skip)]
+        way_out: String,
     },
     /// It was stuck before this run.
     StuckAlready {
@@ -163,7 +166,7 @@ impl Outcome {
         match progress.last {
             EventName::Stuck => {
                 let (reason, data) = progress.stuck.clone().unwrap_or((Untrusted::default(), LiveData::Failed));
-                Self::Stuck { reason, data, damaged: progress.damaged }
+                Self::Stuck { reason, data, damaged: progress.damaged, way_out: progress.way_out() }
             }
             EventName::Released => Self::Released { by: progress.released.clone().unwrap_or_default() },
             EventName::Committed if begun.kind == Kind::Snapshot => Self::Snapshotted {
@@ -372,7 +375,7 @@ impl Outcome {
             Self::RolledBack { cause: Some(Cause::Failed), .. } => {
                 Some(format!("it is not tried again until a newer version, or `cc-warm retry {app}`"))
             }
-            Self::Stuck { data, damaged, .. } => Some(data.way_out(*damaged, app)),
+            Self::Stuck { way_out, .. } => Some(way_out.clone()),
             Self::StuckAlready { .. } | Self::Released { .. } | Self::UnhealthyBefore { .. } => {
                 Some(format!("cc-warm status {app}"))
             }

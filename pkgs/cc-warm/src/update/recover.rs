@@ -57,6 +57,7 @@ fn settle_quietly(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Resu
         turn: None,
         restoring: None,
         watch: Stopwatch::default(),
+        shutdown: context.host.interrupt.by_shutdown(),
     };
     if !matches!(plan, Plan::Finish | Plan::LeaveStuck) {
         let progress = operation.progress();

@@ -276,7 +276,7 @@ impl Run<'_> {
         // For the way back.
         self.deployer.prepared(&current)?;
         self.prepare(&target)?;
-        leftovers::delete(self.app, self.context.host, self.deployer, &self.store());
+        leftovers::delete(self.context, self.app, self.deployer, &self.store());
         let preflight = match self.preflight(&mut None) {
             Err(error) if error.is::<Unsuitable>() => {
                 let reasons = vec![format!("{error:#}")];

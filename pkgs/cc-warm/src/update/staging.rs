@@ -7,7 +7,7 @@ use super::leftovers;
 use crate::config::App;
 use crate::deployer::Deployer;
 use crate::error::Problem;
-use crate::snapshot::{self, Preflight, Staged, Store, Totals, Volume, Work};
+use crate::snapshot::{self, Preflight, Staged, Store, Totals, Volume};
 
 /// Copies the volumes of an app while it runs, so that its downtime depends on what changes only. Where that fails for a
 /// reason that may be gone once it is stopped, everything is copied then: `None`. Anything else would be met again with
@@ -21,10 +21,8 @@ pub fn stage(
 ) -> Result<Option<Staged>> {
     let volumes = deployer.volumes()?;
     context.narrator.say("copying its data while it runs");
-    let attempt = || {
-        let work = Work { reporter: context.narrator, interrupt: &context.host.interrupt };
-        store.stage(&volumes, Some(total), work).inspect_err(|_| leftovers::note(store.discard_staging()))
-    };
+    let attempt =
+        || store.stage(&volumes, Some(total), context.work()).inspect_err(|_| leftovers::note(store.discard_staging()));
     let mut error = match attempt() {
         Ok(staged) => return Ok(Some(staged)),
         Err(error) => error,

@@ -55,6 +55,21 @@ fn a_retry_after_a_restore_that_changed_nothing_starts_what_wrote_the_data() {
 }
 
 #[test]
+fn a_retry_goes_on_with_the_snapshot_that_was_asked_for() {
+    let fixture = updated();
+    fixture.publish("1.2.0+3", 3, Behaviour::Broken);
+    fixture.run_with_fault("act.restore=fail", &["update"]).expect(12);
+    let said = fixture.run_with_fault("act.restore=fail", &["restore", APP, "--previous", "--yes"]).expect(12);
+    assert!(said.contains("hint: cc-warm restore notes --snapshot "), "{said}");
+    let status = fixture.run(&["status", APP]).text;
+    assert!(status.contains("hint: cc-warm restore notes --snapshot "), "{status}");
+    let said = fixture.run(&["retry", APP]).expect(0);
+    assert!(said.contains("restored: 1.0.0+1"), "{said}");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    assert_eq!(fixture.sandbox.notes().unwrap(), NOTES);
+}
+
+#[test]
 fn a_restore_that_is_cancelled_while_the_snapshot_is_checked_touches_nothing() {
     let fixture = updated();
     for signal in [Signal::INT, Signal::TERM] {
@@ -106,6 +121,7 @@ fn a_restart_that_fails_again_and_again_leaves_the_data_as_good_as_it_was() {
     for _ in 0..2 {
         let said = fixture.run_with_fault(NEVER_WELL, &["retry", APP]).expect(12);
         assert!(said.contains("as it was at the stop") && said.contains("hint: cc-warm retry"), "{said}");
+        assert!(said.contains("else `cc-warm restore notes`"), "{said}");
     }
     // Cut short at its first record, too.
     assert_eq!(fixture.run_with_fault("journal.begun.after=kill", &["retry", APP]).code, None);
