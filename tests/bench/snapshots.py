@@ -346,6 +346,17 @@ def memory(args, results):
                      f"{where}/out/copy", f"{where}/out/catalog"]
             rows["take with a predecessor"] = peak(words)
             rows["restore"] = peak([engine, "restore", f"{where}/out/copy", f"{where}/out/catalog", f"{where}/out/back", "--digest"])
+            shutil.rmtree(f"{where}/out")
+            os.mkdir(f"{where}/out")
+            for number in range(count):
+                folder = f"{where}/live/_data/more/{number // 1000}"
+                if number % 1000 == 0:
+                    os.makedirs(folder)
+                name = f"some-name-of-usual-length-{number}"
+                os.link(f"{where}/live/_data/{number // 1000}/{name}", f"{folder}/{name}")
+            sync(where)
+            words = [engine, "take", f"{where}/live/_data", f"{where}/out/copy", f"{where}/out/catalog", "--digest"]
+            rows["take, each file with two names"] = peak(words)
             found[str(count)] = rows
             print(f"{count} files: " + ", ".join(f"{what} {size / 1e6:.1f} MB, {seconds:.1f} s"
                                                  for what, (size, seconds) in rows.items()), flush=True)

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -165,8 +166,8 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    /// From `source` to `target`, which is open and empty. A copy, unless `live` is set.
-    pub(super) fn new(source: Root, target: Root, reflink: bool, meter: Arc<Meter>) -> Result<Self> {
+    /// From `source` to `target`, which is open, empty, and alone in the folder `above`. A copy, unless `live` is set.
+    pub(super) fn new(source: Root, (target, above): (Root, &Path), reflink: bool, meter: Arc<Meter>) -> Result<Self> {
         Ok(Self {
             source,
             target,
@@ -176,7 +177,7 @@ impl Maker {
             live: false,
             source_flags: flags::Ability::default(),
             target_flags: flags::Ability::default(),
-            links: Links::default(),
+            links: Links::new(above),
             guarded: Mutex::default(),
             us: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
             umask: umask()?,
@@ -293,8 +294,9 @@ impl Maker {
         Ok(())
     }
 
-    /// Sets the flags that had to wait for all names.
+    /// Removes the names that only the making needed, and sets the flags that had to wait for all names.
     pub(super) fn finish(&self) -> Result<()> {
+        self.links.finish()?;
         for Guarded { node, name, flags } in self.guarded.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let set = || -> Result<()> {
                 let (dir, _) = self.target.open_far(self.target.dir(), node.way())?;

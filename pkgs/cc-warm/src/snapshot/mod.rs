@@ -32,6 +32,7 @@ pub mod moment;
 pub mod names;
 #[cfg(test)]
 mod overlay_tests;
+mod pairs;
 pub mod predecessor;
 mod preflight;
 #[cfg(test)]

@@ -78,10 +78,11 @@ pub fn restore(order: &Restore<'_>, progress: &dyn Progress, interrupt: &Interru
     let header = reader.header().clone();
     let digested = order.digest && reader.is_digested();
     let target = make_top(order.target)?;
+    let above = order.target.parent().unwrap_or(order.target);
     let (live, takeover) = Believed::open(order.live, &Moment::now()?, &file_system(target.dir())?)?;
     let (live, live_reader) = live.unzip();
     let meter = Arc::new(Meter::new(interrupt, None));
-    let mut maker = Maker::new(source, target, order.reflink, Arc::clone(&meter))?;
+    let mut maker = Maker::new(source, (target, above), order.reflink, Arc::clone(&meter))?;
     maker.live = true;
     let shared = Shared { maker, live, digest: order.digest };
     let mut buffers = xattrs::Buffers::default();

@@ -59,11 +59,12 @@ pub fn take(order: &Take<'_>, progress: &dyn Progress, interrupt: &Interrupt) ->
         rustix::fs::syncfs(source.dir()).with_context(|| format!("cannot sync `{}`", order.source.display()))?;
     }
     let target = make_top(order.target)?;
+    let above = order.target.parent().unwrap_or(order.target);
     let (predecessor, takeover) = Believed::open(order.predecessor, &began, &kind)?;
     let (predecessor, reader) = predecessor.unzip();
     let meter = Arc::new(Meter::new(interrupt, None));
     let shared = Shared {
-        maker: Maker::new(source, target, order.reflink, Arc::clone(&meter))?,
+        maker: Maker::new(source, (target, above), order.reflink, Arc::clone(&meter))?,
         predecessor,
         running: order.running,
         digest: order.digest,

@@ -1,10 +1,9 @@
 //! Verifying the structure of a copy: every entry, its size, metadata and links, against what was recorded, and what was
 //! recorded against the tree that it was recorded of.
 
-use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rustix::fs::{FileType, readlinkat};
@@ -19,9 +18,10 @@ use super::links::Node;
 use super::make::Kit;
 use super::meter::{Meter, Progress};
 use super::moment::Moment;
+use super::pairs::Pairs;
 use super::take_entry::Piece;
 use super::tree::{file_system, threads};
-use super::verify_walk::Walk;
+use super::verify_walk::{Walk, linked_otherwise};
 use super::xattrs::Way;
 use super::{flags, xattrs};
 use crate::sys::signals::Interrupt;
@@ -103,7 +103,7 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
         source,
         ability: flags::Ability::default(),
         record: check.record.is_some(),
-        links: Mutex::default(),
+        pairs: Pairs::default(),
     };
     let mut record = check.record.and_then(|to| kept(to, Record::create(to, reader.is_digested())));
     let mut total = 0;
@@ -128,6 +128,9 @@ pub fn verify(check: &Check<'_>, progress: &dyn Progress, interrupt: &Interrupt)
         },
         |lead| Walk::new(&shared, check.catalog)?.run(reader, &meter, lead),
     )?;
+    if let Some(original) = shared.pairs.odd() {
+        return Err(linked_otherwise(check.catalog, original)?.into());
+    }
     if let (Some(to), Some(one)) = (check.record, record) {
         kept(to, one.finish(began, &kind));
     }
@@ -202,28 +205,8 @@ pub(super) struct Shared {
     pub(super) busy: bool,
     ability: flags::Ability,
     pub(super) record: bool,
-    links: Mutex<Pairs>,
-}
-
-/// Inodes with several names: which is which.
-#[derive(Default)]
-struct Pairs {
-    copies: HashMap<u64, (u64, u32)>,
-    originals: HashMap<u64, u64>,
-}
-
-impl Pairs {
-    /// Whether names of one file are names of one file in the copy, and of no other.
-    fn fit(&mut self, entry: &Entry, copy: &Stat) -> bool {
-        let known = self.copies.entry(entry.inode).or_insert((copy.inode(), entry.links));
-        let original = *self.originals.entry(copy.inode()).or_insert(entry.inode);
-        let fits = known.0 == copy.inode() && original == entry.inode;
-        known.1 = known.1.saturating_sub(1);
-        if known.1 == 0 {
-            self.copies.remove(&entry.inode);
-        }
-        fits
-    }
+    /// Not of a copy of a busy tree.
+    pairs: Pairs,
 }
 
 impl Shared {
@@ -285,8 +268,8 @@ impl Shared {
         if let Some(what) = entry.differs(&stat) {
             return Ok(Err(Wrong::Another(what)));
         }
-        if entry.links > 1 && !self.links.lock().unwrap_or_else(PoisonError::into_inner).fit(entry, &stat) {
-            return Ok(Err(Wrong::Else("is linked otherwise")));
+        if entry.links > 1 && !self.busy {
+            self.pairs.add(entry.inode, stat.inode());
         }
         if entry.kind == FileType::Symlink && readlinkat(dir, name, Vec::new())?.as_bytes() != entry.target {
             return Ok(Err(Wrong::Else("leads elsewhere")));

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -17,7 +17,7 @@ use super::entry::Entry;
 use super::links::Node;
 use super::meter::Meter;
 use super::take_entry::Piece;
-use super::verify::{Batch, Shared, own};
+use super::verify::{Batch, Differs, Shared, own};
 use super::xattrs;
 
 /// Entries of one job.
@@ -169,6 +169,26 @@ fn count(dir: &Dir) -> Result<u64> {
     let mut count = 0;
     dir.each(|_, _| count += 1)?;
     Ok(count)
+}
+
+/// What is wrong with the names of the inode `original`. Reads the catalog anew: this is for a message.
+pub(super) fn linked_otherwise(catalog: &Catalog, original: u64) -> Result<Differs> {
+    let mut reader = Reader::of_entries(catalog)?;
+    let mut within: Vec<Arc<Node>> = Vec::new();
+    while let Some(event) = reader.next()? {
+        match event {
+            Event::Enter(entry) => {
+                within.push(within.last().map_or_else(Arc::default, |up| Node::below(up, &entry.name)));
+            }
+            Event::Leave => _ = within.pop(),
+            Event::Entry(entry, _) if entry.inode == original => {
+                let path = within.last().map_or_else(String::new, |node| node.shown(&entry.name));
+                return Ok(Differs { path, what: "is linked otherwise".to_owned() });
+            }
+            Event::Entry(..) => {}
+        }
+    }
+    bail!("inode {original} is linked otherwise in the copy, and its name is not recorded any more")
 }
 
 /// A name in `dir`, which is at `node`, that was not recorded (`true`), or one that was recorded and is not there. Reads
