@@ -113,8 +113,8 @@ fn swarm(state_dir: &Path) -> Swarm {
 }
 
 fn disk(path: &Path, what: &str) -> Option<Disk> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some(Disk { what: format!("{what} (`{}`)", path.display()), free: stat.f_bavail.saturating_mul(stat.f_frsize) })
+    let free = snapshot::free_space(path).ok()?;
+    Some(Disk { what: format!("{what} (`{}`)", path.display()), free })
 }
 
 fn of_app(host: &Host, name: &AppName, app: Option<&App>) -> AppFacts {

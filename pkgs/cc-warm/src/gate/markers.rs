@@ -39,6 +39,8 @@ struct Pattern {
 const MOST_FOUND: usize = 20;
 /// And so many matches of one pattern are looked at.
 const MOST_MATCHES: usize = 200;
+/// Bytes before a match, and behind it, that may deny it. Nobody denies anything in a longer sentence.
+const MOST_AROUND: usize = 2000;
 /// The most memory that one compiled pattern may take.
 const PATTERN_CAP: usize = 4 << 20;
 
@@ -145,7 +147,12 @@ impl Markers {
 /// Whether what stands around `matched` in its own sentence denies it. `all` are the matches, in order.
 fn denied(text: &str, matched: &Range<usize>, all: &[Range<usize>]) -> bool {
     let ends = ['.', '!', '?', ';', '\n'];
-    let begin = text[..matched.start].rfind(ends).map_or(0, |at| at + 1);
+    let near = text.floor_char_boundary(matched.start.saturating_sub(MOST_AROUND));
+    let begin = match text[near..matched.start].rfind(ends) {
+        Some(at) => near + at + 1,
+        None if near == 0 => 0,
+        None => return false,
+    };
     // What other markers matched is filling: "no manual migration needed" holds two.
     let mut before = String::new();
     let mut at = begin;
@@ -155,7 +162,7 @@ fn denied(text: &str, matched: &Range<usize>, all: &[Range<usize>]) -> bool {
     }
     before.push_str(text.get(at..matched.start).unwrap_or_default());
     let whole_before = &text[begin..matched.start];
-    let after = &text[matched.end..];
+    let after = &text[matched.end..text.ceil_char_boundary(matched.end.saturating_add(MOST_AROUND).min(text.len()))];
     // A heading "Breaking changes" with "None" below it is one thought.
     let after_sentence = &after[..after.find(['.', '!', '?', ';']).unwrap_or(after.len())];
     let after_line = &after[..after.find(ends).unwrap_or(after.len())];
@@ -368,6 +375,19 @@ mod tests {
             wrong.extend(markers.find(text).into_iter().map(|found| (text, found.phrase)));
         }
         assert_eq!(wrong, []);
+    }
+
+    #[test]
+    fn what_stands_far_away_denies_nothing() {
+        let far = "and so on, ".repeat(MOST_AROUND);
+        for (note, holds) in [
+            (format!("There is no {far} manual migration"), true),
+            (format!("A manual migration {far} is not needed"), true),
+            (format!("{far}. No manual migration is needed. {far}"), false),
+            (format!("{} no manual migration", "ä".repeat(MOST_AROUND)), true),
+        ] {
+            assert_eq!(markers().find(&note).is_empty(), !holds, "{}…", &note[..40]);
+        }
     }
 
     #[test]

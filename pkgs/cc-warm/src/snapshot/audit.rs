@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::catalog::Reader;
 use super::copies::{Folder, Told, Work};
-use super::measure::Totals;
 use super::record::{Snapshot, SnapshotId, VolumeCopy};
 use super::scrub::{self, Scrub};
 use super::store::{Role, Store};
@@ -87,7 +86,7 @@ impl Store {
             problems: Vec::new(),
             complete: true,
         };
-        let total = snapshot.volumes.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus);
+        let total = snapshot.totals();
         let told = Told::begin(work.reporter, &format!("verifying snapshot {}", snapshot.id), Some(total));
         let folder = Folder::of(self.folder(&snapshot.id));
         for copy in &snapshot.volumes {
@@ -118,7 +117,7 @@ impl Store {
         if snapshot.volumes.iter().all(|copy| copy.digested) || done.exists() {
             return Ok(());
         }
-        let total = snapshot.volumes.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus);
+        let total = snapshot.totals();
         let told = Told::begin(work.reporter, &format!("digesting snapshot {id}"), Some(total));
         let mut complete = true;
         fault::point("snapshot.digest.begun")?;
@@ -189,6 +188,7 @@ mod tests {
 
     use super::*;
     use crate::snapshot::Reporter;
+    use crate::snapshot::Totals;
     use crate::snapshot::store_tests::Place;
     use crate::sys::signals::Interrupt;
 

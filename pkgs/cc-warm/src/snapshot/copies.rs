@@ -67,7 +67,7 @@ impl Staged {
 
     /// What the volumes held.
     fn total(&self) -> Totals {
-        self.copies.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus)
+        self.copies.iter().map(VolumeCopy::totals).sum()
     }
 }
 
@@ -301,7 +301,7 @@ impl Store {
                 self.discard(&folder)?;
             }
         }
-        let total = snapshot.volumes.iter().map(VolumeCopy::totals).fold(Totals::default(), Totals::plus);
+        let total = snapshot.totals();
         let told = Told::begin(work.reporter, "restoring", Some(total));
         let mut exchanges = Vec::new();
         for volume in volumes {

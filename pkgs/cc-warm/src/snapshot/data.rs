@@ -10,10 +10,10 @@ use anyhow::Result;
 use rustix::fs::{SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
-use super::beneath::Stat;
 use super::content::{self, BLOCK, SPAN};
 use super::crew::{Assist, Crew};
 use super::meter::Meter;
+use super::stat::Stat;
 use super::transfer::{Short, read_all, write_all};
 
 /// Bytes that are read at once when they are digested: they stay in the processor's cache.

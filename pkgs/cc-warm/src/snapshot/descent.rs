@@ -3,8 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::beneath::{Dir, Root, Shown, Stat};
+use super::beneath::{Dir, Root, Shown};
 use super::changed::Exchanged;
+use super::stat::Stat;
 
 /// How many of the deepest folders stay open, and at most how many checkpoints above them.
 const OPEN: usize = 32;

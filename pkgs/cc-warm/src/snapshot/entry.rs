@@ -7,7 +7,7 @@
 use anyhow::{Context, Result, bail};
 use rustix::fs::FileType;
 
-use super::beneath::{Stat, Time};
+use super::stat::{Stat, Time};
 
 /// Digest of an entry's extended attributes, names and values, ACLs and capabilities among them.
 pub type XattrSum = [u8; 16];

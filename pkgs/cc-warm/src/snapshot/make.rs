@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::beneath::{Dir, Root, Stat, Time};
+use super::beneath::{Dir, Root};
 use super::changed::OfCopy;
 use super::crew::{Crew, Tools};
 use super::data::{self, Means, Order};
@@ -24,6 +24,7 @@ use super::entry::Entry;
 use super::links::{self, Linked, Links, Node};
 use super::meter::Meter;
 use super::predecessor::Takeover;
+use super::stat::{Stat, Time};
 use super::tree::Copied;
 use super::xattrs::{Wanted, Way};
 use super::{flags, xattrs};

@@ -8,12 +8,13 @@ use anyhow::{Context, Result};
 use rustix::fs::{FileType, StatxAttributes};
 use serde::{Deserialize, Serialize};
 
-use super::beneath::{Root, Shown, Stat, Time};
+use super::beneath::{Root, Shown};
 use super::descent::Descent;
 use super::entry::Entry;
 use super::known::Known;
 use super::moment::Moment;
 use super::predecessor::{Believed, Steps};
+use super::stat::{Stat, Time};
 use super::takeover::Rule;
 use super::tree::{Listing, file_system};
 
@@ -31,6 +32,12 @@ impl Totals {
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self { entries: self.entries.saturating_add(other.entries), bytes: self.bytes.saturating_add(other.bytes) }
+    }
+}
+
+impl std::iter::Sum for Totals {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Self::plus)
     }
 }
 

@@ -43,6 +43,7 @@ pub mod restore;
 mod room;
 pub mod scrub;
 mod space;
+pub mod stat;
 mod store;
 #[cfg(test)]
 mod store_tests;
@@ -78,7 +79,7 @@ pub use self::preflight::{Preflight, VolumeNeed};
 pub use self::record::{Snapshot, SnapshotId, Tag, Volume, VolumeCopy};
 pub use self::report::Reporter;
 pub use self::room::{FileSystem, are_on_one_file_system, bytes};
-pub use self::space::is_no_space;
+pub use self::space::{free as free_space, is_no_space};
 pub use self::store::{Listing, Role, Store, Unreadable};
 pub use self::tidy::{Kept, Rules};
 pub use self::trash::delete as delete_tree;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use rustix::time::{ClockId, clock_getres, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use super::beneath::Time;
+use super::stat::Time;
 
 /// A boot, as the kernel names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

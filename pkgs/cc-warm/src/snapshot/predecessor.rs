@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::beneath::{Dir, Root, Stat};
+use super::beneath::{Dir, Root};
 use super::catalog::{Catalog, Cursor, Digest, Reader};
 use super::descent::Descent;
 use super::entry::Entry;
 use super::flags;
 use super::moment::{Moment, granularity};
+use super::stat::Stat;
 use super::takeover::{self, Now, Refusal, Rule};
 
 /// A tree with a catalog, from which what did not change is taken over by hard links.

@@ -6,13 +6,13 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::beneath::Time;
 use super::copies::{Folder, Staged};
 use super::garbage::{TRASH, UNFINISHED};
 use super::generations::Generations;
 use super::measure::{self, Measured, Totals, Unsuitable};
 use super::record::{Snapshot, Volume};
 use super::room::{FileSystem, bytes, identify};
+use super::stat::Time;
 use super::store::Store;
 use super::trial::{lost_time, quotas, reflinks};
 
@@ -84,7 +84,7 @@ impl Preflight {
     /// What the volumes hold in all.
     #[must_use]
     pub fn holds(&self) -> Totals {
-        self.volumes.iter().fold(Totals::default(), |sum, volume| sum.plus(volume.holds))
+        self.volumes.iter().map(|volume| volume.holds).sum()
     }
 
     /// What the volumes hold in all, in bytes of content: of that a copy's progress is a part.
@@ -97,7 +97,7 @@ impl Preflight {
     /// What would be copied in all.
     #[must_use]
     pub fn copied(&self) -> Totals {
-        self.volumes.iter().fold(Totals::default(), |sum, volume| sum.plus(volume.copied))
+        self.volumes.iter().map(|volume| volume.copied).sum()
     }
 }
 

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::fs::{futimens, statvfs};
+use rustix::fs::futimens;
 
-use super::beneath::Time;
 use super::file_system_tests::Mounted;
 use super::make::times;
+use super::stat::Time;
 use super::store_tests::{Place, work};
 use super::{Unsuitable, differs, is_no_space, is_passing};
 use crate::sys::durable;
@@ -15,8 +15,7 @@ use crate::sys::durable;
 /// Bytes that are free once all is written.
 fn free(path: &Path) -> u64 {
     rustix::fs::syncfs(fs::File::open(path).unwrap()).unwrap();
-    let found = statvfs(path).unwrap();
-    found.f_bavail * found.f_frsize
+    super::free_space(path).unwrap()
 }
 
 /// A file system, by its kind and the options that it is made with.

@@ -190,6 +190,12 @@ impl VolumeCopy {
 }
 
 impl Snapshot {
+    /// How much it is.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.volumes.iter().map(VolumeCopy::totals).sum()
+    }
+
     /// The names of its volumes.
     pub fn volume_names(&self) -> impl Iterator<Item = &str> {
         self.volumes.iter().map(|volume| volume.name.as_str())

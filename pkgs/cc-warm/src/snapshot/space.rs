@@ -1,8 +1,16 @@
-//! Errors that come of there being no room.
+//! How much room there is, and errors that come of there being none.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
+use rustix::fs::statvfs;
 use rustix::io::Errno;
+
+/// Bytes that anybody may still write to the file system that `path` is on.
+pub fn free(path: &Path) -> rustix::io::Result<u64> {
+    let found = statvfs(path)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
 
 /// Whether it failed because a disk, or a quota, is full.
 #[must_use]

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::beneath::Time;
 use super::catalog::Header;
 use super::entry::Entry;
 use super::moment::Moment;
+use super::stat::Time;
 
 /// How much older than the predecessor's beginning a file's ctime must be if the app ran then: a page that was dirty
 /// already takes further stores without a new ctime, until it is written back (30 s by default).

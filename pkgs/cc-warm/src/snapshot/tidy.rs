@@ -16,7 +16,7 @@ use super::generations::Generations;
 use super::meter::{Interrupted, Progress as _};
 use super::record::{SnapshotId, Volume, VolumeCopy};
 use super::store::{Store, names_in};
-use super::{measure, trash};
+use super::{measure, space, trash};
 use crate::config::duration::Span;
 use crate::sys::{durable, fault, procfs};
 
@@ -283,8 +283,7 @@ fn to_go(kept: &[Kept], rules: &Rules, operation: Option<&str>) -> BTreeSet<Stri
 /// How much less than `reserve` is free where `path` lies.
 fn shortage(path: &Path, reserve: u64) -> u64 {
     let Some(up) = path.parent() else { return 0 };
-    let free = rustix::fs::statvfs(up).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-    free.map_or(0, |free| reserve.saturating_sub(free))
+    space::free(up).map_or(0, |free| reserve.saturating_sub(free))
 }
 
 fn described(kept: &Kept, now: Timestamp, measured: bool) -> Failed {

@@ -10,12 +10,12 @@ use anyhow::{Context, Result};
 use rustix::fs::{FallocateFlags, fallocate, futimens, ioctl_ficlone};
 use rustix::io::Errno;
 
-use super::beneath::{Stat, Time};
 use super::flush::sync_file_systems;
 use super::garbage::{TRASH, UNFINISHED};
 use super::make::times as times_of;
 use super::preflight::Quota;
 use super::space::is_no_space;
+use super::stat::{Stat, Time};
 use super::tree;
 use crate::sys::random;
 

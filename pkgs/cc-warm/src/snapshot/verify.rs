@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use rustix::fs::{FileType, readlinkat};
 
-use super::beneath::{Dir, Root, Stat};
+use super::beneath::{Dir, Root};
 use super::catalog::{Catalog, Digest, Header, Lines, Reader};
 use super::changed::Changed;
 use super::crew;
@@ -19,6 +19,7 @@ use super::make::Kit;
 use super::meter::{Meter, Progress};
 use super::moment::Moment;
 use super::pairs::Pairs;
+use super::stat::Stat;
 use super::take_entry::Piece;
 use super::tree::{file_system, threads};
 use super::verify_walk::{Walk, linked_otherwise};

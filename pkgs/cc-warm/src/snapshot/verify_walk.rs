@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::beneath::{Dir, Stat};
+use super::beneath::Dir;
 use super::catalog::{Catalog, Digest, Event, LEAVE, Reader};
 use super::changed::Changed;
 use super::crew::Lead;
@@ -16,6 +16,7 @@ use super::descent::Descent;
 use super::entry::Entry;
 use super::links::Node;
 use super::meter::Meter;
+use super::stat::Stat;
 use super::take_entry::Piece;
 use super::verify::{Batch, Differs, Shared, own};
 use super::xattrs;

@@ -5,6 +5,7 @@ pub mod back;
 mod ballast;
 pub mod before;
 pub mod begin;
+pub mod conditions;
 pub mod context;
 pub mod cramped;
 pub mod effects;

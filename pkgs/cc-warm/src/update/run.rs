@@ -5,11 +5,12 @@ use anyhow::{Result, anyhow};
 use super::assess::{self, Assessment, Next, assess};
 use super::before;
 use super::begin::Start;
+use super::conditions::{self, Now};
 use super::context::Context;
 use super::effects;
 use super::failed;
 use super::leftovers;
-use super::manual::{self, Now};
+use super::manual;
 use super::notice::{self, Waits};
 use super::outcome::Outcome;
 use super::parted;
@@ -202,7 +203,7 @@ impl Run<'_> {
 
     /// Why an app as it runs now is left alone: unhealthy, or we are asked to end.
     fn not_healthy(&self) -> Result<Option<Outcome>> {
-        Ok(match manual::healthy_now(self.context, self.app, self.deployer).map_err(deployer::classified)? {
+        Ok(match conditions::healthy_now(self.context, self.app, self.deployer).map_err(deployer::classified)? {
             Now::Healthy => None,
             Now::Interrupted => Some(Outcome::Cancelled),
             Now::Unhealthy(reason) => {
@@ -322,7 +323,7 @@ impl Run<'_> {
         if let Some(outcome) = self.outside_of_windows(candidate) {
             return Ok(outcome);
         }
-        if let Some(reason) = manual::in_use(self.app, self.deployer)? {
+        if let Some(reason) = conditions::in_use(self.app, self.deployer)? {
             return self
                 .hold(state, Waits { candidate: Some(candidate.clone()), reasons: vec![reason], approvable: false });
         }
