@@ -49,7 +49,8 @@ in
       description = ''
         Whether the app has data in volumes. Then an update stops it, takes a snapshot, and a rollback restores that.
         What users wrote between the stop and a rollback is not in the data that comes back (it is kept aside, see
-        `update.keepFailed`). An app that has none is updated without a stop.
+        `update.keepFailed`). An app that has none is updated without a stop; one with a volume that `update.unmanaged` does
+        not name is then held, for its data would not go back.
       '';
     };
 
@@ -290,9 +291,9 @@ in
         default = [ ];
         example = [ "/etc/localtime" ];
         description = ''
-          Writable mounts of a stateful app, volumes by name and bind mounts by path, that are not snapshotted and do not go
-          back with a rollback or a restore: bind mounts, volumes that lie elsewhere, or that docker holds to a size
-          (`size`). An app with one that is not named here is held.
+          Writable mounts, volumes by name and bind mounts by path, that are not snapshotted and do not go back with a
+          rollback or a restore: bind mounts, volumes that lie elsewhere, or that docker holds to a size (`size`). A stateful
+          app with one that is not named here is held; of an app with `stateful = false`, all its volumes have to be.
         '';
       };
     };

@@ -20,6 +20,10 @@
       domain = "traefik.example.org";
       # Its certificates can be had anew, so it is updated without a stop.
       stateful = false;
+      update.unmanaged = [
+        "letsencrypt"
+        "file-providers"
+      ];
       health.probes = [ { http.url = "https://traefik.example.org/ping"; } ];
     };
 

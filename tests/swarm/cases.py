@@ -69,7 +69,7 @@ def what_operators_do_by_hand_is_adopted_left_alone_or_taken_over_again(w):
     w.publish("1.0.0+1")
     w.app["env"] = {}
     w.app["health"]["probes"] = []
-    w.app["stateful"] = False
+    w.app |= {"stateful": False, "update": {"unmanaged": ["data"]}}
     w.abra("app", "new", w.name, f"--domain={w.domain}", "--server=default", "-S")
     w.env.write_text(w.env.read_text().replace("PORT=1", f"PORT={w.port}"))
     w.abra("app", "deploy", w.domain)
@@ -163,6 +163,25 @@ def somebody_who_works_on_it_in_mid_update_is_let_be(w):
     check("it lets go", "changed by someone else" in said, said)
     same("what runs is left as it is", w.runs(), "1.1.0+1")
     check("with the change", "MENDED=1" in json.dumps(w.services()["app"]["Spec"]))
+
+
+@case()
+def an_upgrade_while_a_snapshot_or_a_restore_is_prepared_is_let_be(w):
+    w.publish("1.0.0+1")
+    w.update()
+    w.run("snapshot", w.name)
+    kept = w.known_good()
+    for version, words in (("1.1.0+1", ["snapshot", w.name]), ("1.2.0+1", ["restore", w.name, "--yes"])):
+        w.publish(version)
+        running = w.start(*words, CC_WARM_FAULT="journal.begun.after=stop")
+        w.wait("it halts", running.is_halted)
+        w.abra("app", "deploy", w.domain, version, "-f")
+        running.goes_on()
+        said = running.end(exit=1)
+        check("it lets go", "changed by someone else" in said, said)
+        same("what was deployed runs", w.runs(), version)
+        same("the known-good is what it was", w.known_good(), kept)
+        check("it is adopted", f"adopted: {version}" in w.update(), w.said)
 
 
 @case()

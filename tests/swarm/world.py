@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -69,6 +70,14 @@ class Running:
 
     def said(self):
         return (self.world.root / "running.log").read_text()
+
+    def is_halted(self):
+        if self.process.poll() is not None:
+            raise Failed(f"it ended, and did not halt: {self.said()}")
+        return ") T " in pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+
+    def goes_on(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def end(self, exit):
         code = self.process.wait(LONGEST)
@@ -224,6 +233,9 @@ class World:
 
     def label(self, name):
         return self.services()["app"]["Spec"]["Labels"].get(f"coop-cloud.{self.stack}.{name}")
+
+    def known_good(self):
+        return json.loads(self.run("status", "--json"))["apps"][0]["knownGood"]["id"]
 
     def volume(self, name="data"):
         found = docker("volume", "inspect", f"{self.stack}_{name}", check=False)

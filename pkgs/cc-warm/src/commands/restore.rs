@@ -41,10 +41,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         (None, true) => Which::Previous,
         (None, false) => Which::Current,
     };
-    let chosen = manual::choose(&context, app, &which)?;
-    let age = session.host.clock.now().duration_since(chosen.tag.taken_at);
-    let age = super::age(age);
     if !args.yes {
+        let chosen = manual::choose(&context, app, &which)?;
+        let age = super::age(session.host.clock.now().duration_since(chosen.tag.taken_at));
         return Err(Problem::new(format!(
             "app `{}` would go back to {} with its data of {} ({age} ago): what was written since is no longer seen, but kept aside (of a stuck app, if there is room); nothing was touched",
             args.app, chosen.tag.identity, chosen.tag.taken_at.strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -55,6 +54,6 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     }
     session.for_each(std::slice::from_ref(&args.app), |name, context| {
         let lock = session.lock(name, args.wait.wait())?;
-        manual::restore(context, app, &lock, &chosen)
+        manual::restore(context, app, &lock, &which)
     })
 }

@@ -169,6 +169,18 @@ pub enum Observed {
     Present(Deployment),
 }
 
+impl Observed {
+    /// Whether nobody deployed, changed or undeployed anything between two looks, however well it was at each.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Absent { .. }, Self::Absent { .. }) => true,
+            (Self::Present(one), Self::Present(other)) => one.what == other.what && one.generation == other.generation,
+            _ => false,
+        }
+    }
+}
+
 /// A deployment of the app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
@@ -341,5 +353,30 @@ impl fmt::Display for Stopped {
             Self::Killed => "had to be killed",
             Self::WasDown => "was not running",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::update::saga::samples::identity;
+
+    #[test]
+    fn how_well_it_is_does_not_make_it_another_deployment() {
+        let present = |version: &str, generation: &str, state| {
+            let (what, generation) = (Known::Yes(identity(version)), generation.to_owned());
+            Observed::Present(Deployment { what, generation, state })
+        };
+        let starting = || Convergence::Starting(Untrusted::new("1 of 2"));
+        let seen = present("1.0.0+1", "g", starting());
+        for (other, same) in [
+            (present("1.0.0+1", "g", Convergence::Converged), true),
+            (present("1.0.0+1", "h", starting()), false),
+            (present("1.1.0+1", "g", starting()), false),
+            (Observed::Absent { has_data: true }, false),
+        ] {
+            assert_eq!(seen.is_same(&other), same, "{other:?}");
+        }
+        assert!(Observed::Absent { has_data: true }.is_same(&Observed::Absent { has_data: false }));
     }
 }

@@ -154,7 +154,7 @@ pub struct Order<'a> {
 impl Store {
     /// Copies `volumes` while the app runs, so that only what changes from now on has to be copied while it is stopped.
     pub fn stage(&self, volumes: &[Volume], total: Option<Totals>, work: Work<'_>) -> Result<Staged> {
-        let left = self.discard_staging();
+        let left = self.discard_staging(work);
         if let Some(error) = left.into_iter().next() {
             return Err(error.context("an earlier staging copy cannot be deleted"));
         }

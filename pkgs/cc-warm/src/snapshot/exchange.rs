@@ -178,6 +178,15 @@ impl Exchange {
         Ok(())
     }
 
+    /// Gives what was live its name, where that alone is left to do: under the one that it has it would be garbage.
+    pub fn keep_live(&self, volume: &Volume, operation: &str) -> Result<(), ExchangeError> {
+        let (new, failed) = (new_folder(volume, operation).join(DATA), failed_folder(volume, operation));
+        match step(self, FolderId::of(&volume.data())?, FolderId::of(&new)?, FolderId::of(&failed)?) {
+            Step::Keep => self.perform(volume, operation),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives the restored `_data` the time that it was built with. Nobody uses it yet.
     fn keep_time(&self, data: &Path) -> Result<()> {
         let Some(changed) = self.changed else { return Ok(()) };

@@ -204,12 +204,14 @@ impl Store {
         }
     }
 
-    /// Deletes staging copies.
+    /// Deletes staging copies. Cut short, the next run goes on.
     #[must_use]
-    pub fn discard_staging(&self) -> Vec<anyhow::Error> {
+    pub fn discard_staging(&self, work: Work<'_>) -> Vec<anyhow::Error> {
         let names = names_in(&self.dir).unwrap_or_default();
         let staging = names.iter().filter(|name| name.starts_with(garbage::STAGING));
-        staging.filter_map(|name| trash::delete(&self.dir.join(name)).err()).collect()
+        let mut errors: Vec<_> = staging.filter_map(|name| self.discard(&self.dir.join(name)).err()).collect();
+        errors.extend(self.empty_trash(&[], work));
+        errors
     }
 
     /// Deletes what is in the trash: this app's part of it, and what lies beside `volumes`. Cut short, the next one goes on.

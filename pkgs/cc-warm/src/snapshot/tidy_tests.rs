@@ -130,3 +130,19 @@ fn emptying_the_trash_is_told_may_be_cut_short_and_goes_on_with_the_next() {
     assert!(place.store.empty_trash(&place.volumes, work()).is_empty());
     assert_eq!(fs::read_dir(&place.store.trash).unwrap().count(), 0);
 }
+
+#[test]
+fn a_staging_copy_that_is_deleted_in_part_is_deleted_whole_by_the_next() {
+    let place = Place::new(&["a"]);
+    let staging = place.store.dir.join(".staging-x");
+    fs::create_dir_all(&staging).unwrap();
+    for number in 0..1000 {
+        fs::write(staging.join(format!("file{number}")), "").unwrap();
+    }
+    let interrupt = Interrupt::never();
+    let work_until_told = Work { reporter: &Impatient(&interrupt), interrupt: &interrupt };
+    assert_eq!(place.store.discard_staging(work_until_told).len(), 1);
+    assert!(!staging.exists() && fs::read_dir(&place.store.trash).unwrap().count() == 1);
+    assert!(place.store.discard_staging(work()).is_empty());
+    assert_eq!(fs::read_dir(&place.store.trash).unwrap().count(), 0);
+}

@@ -186,7 +186,7 @@ fn decide(
         let to = release(candidate, env.clone(), current);
         let runs = running(deployer, current, env)?;
         let target = rendered(deployer, &to)?;
-        let may_be_asked = app.stateful && target.is_ok();
+        let can_be_rendered = target.is_ok();
         let mut not_rendered = Vec::new();
         let runs = runs.unwrap_or_else(|reason| {
             not_rendered.push(reason);
@@ -201,9 +201,21 @@ fn decide(
             from: runs,
             to: target,
             not_rendered,
-            unsuitable: if may_be_asked { deployer.unsuitable_volumes(&to)? } else { Vec::new() },
+            unsuitable: match app.stateful {
+                true if can_be_rendered => deployer.unsuitable_volumes(&to)?,
+                true => Vec::new(),
+                false => deployer.volumes()?.iter().map(|volume| not_stateless(&volume.name)).collect(),
+            },
         })
     })
+}
+
+/// Why an app with the volume `name` is not updated as one without data.
+fn not_stateless(name: &str) -> String {
+    format!(
+        "`stateful = false`, but it has the volume `{name}`, which would not go back with it: leave out `stateful = false`, \
+         or, if nothing in it needs to go back, name it in `update.unmanaged`"
+    )
 }
 
 /// What runs, with the environment that it has: `env`, which is configured now, may name other volumes. Or why there is

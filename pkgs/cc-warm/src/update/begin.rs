@@ -77,6 +77,7 @@ impl Start<'_> {
             at: host.clock.now(),
             was_stuck,
             stuck_on,
+            restoring: self.restoring,
         };
         let journal = Journal::begin(&host.dirs, host.clock, begun)?;
         let mut operation = Operation {
@@ -90,7 +91,6 @@ impl Start<'_> {
             narrator: self.context.narrator,
             staged: self.staged,
             turn: self.turn,
-            restoring: self.restoring,
             watch: Stopwatch::default(),
             shutdown: host.interrupt.by_shutdown(),
         };

@@ -90,6 +90,7 @@ impl Operation<'_> {
         let volumes = self.patiently(|| self.deployer.volumes()).map_err(Setback::from)?;
         // What others have not written back yet is written back now, and not while the app is down.
         self.store.sync_file_systems(&volumes)?;
+        self.must_be_as_found()?;
         self.write(&Event::Stopping)?;
         let stopped = self.stop()?;
         self.must_be_gone()?;
@@ -136,7 +137,11 @@ impl Operation<'_> {
     }
 
     fn deploy_target(&mut self, target: &Release) -> Result<(), Setback> {
-        self.must_be_ours()?;
+        if self.progress().last == EventName::Begun {
+            self.must_be_as_found()?;
+        } else {
+            self.must_be_ours()?;
+        }
         self.write(&Event::Deploying)?;
         let since = Instant::now();
         let not_now = |error: anyhow::Error| {
@@ -209,9 +214,10 @@ impl Operation<'_> {
         }
     }
 
-    /// `restore`: the snapshot named in `Begun` by its identity, chosen by the caller through [`Operation::restoring`].
+    /// `restore`: the snapshot that `Begun` names.
     fn restore_by_hand(&mut self) -> Result<(), Setback> {
-        let id = self.restoring.clone().ok_or_else(|| anyhow!("no snapshot was chosen"))?;
+        let id = self.progress().begun.restoring.clone().ok_or_else(|| anyhow!("no snapshot was chosen"))?;
+        self.must_be_as_found()?;
         self.write(&Event::Stopping)?;
         self.stop()?;
         self.write(&Event::Restoring { id })?;

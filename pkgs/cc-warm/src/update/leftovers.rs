@@ -21,24 +21,35 @@ pub fn rules(app: &App, host: &Host) -> Rules {
 /// Deletes what is garbage, and data whose time is over. No operation on the app may be under way. What could not be
 /// deleted is noted only: room is counted next.
 pub fn delete(context: &Context<'_>, app: &App, deployer: &dyn Deployer, store: &Store) {
-    let volumes = match deployer.volumes() {
-        Ok(volumes) => volumes,
+    match deployer.volumes() {
+        Ok(volumes) => note(store.tidy(&volumes, &rules(app, context.host), None)),
         Err(error) => return note([error.into()]),
-    };
-    note(store.tidy(&volumes, &rules(app, context.host), None));
-    note(store.empty_trash(&volumes, context.work()));
+    }
+    empty_trash(context, deployer, store);
+}
+
+/// Deletes what is in the trash. Cut short, the next run goes on.
+pub(super) fn empty_trash(context: &Context<'_>, deployer: &dyn Deployer, store: &Store) {
+    match deployer.volumes() {
+        Ok(volumes) => note(store.empty_trash(&volumes, context.work())),
+        Err(error) => note([error.into()]),
+    }
 }
 
 /// Deletes the staging copy of an operation that did not begin, if there is one.
-pub fn delete_staging(app: &App, host: &Host, store: &Store) {
-    if !host.dirs.app(app.name.as_str()).journal().exists() {
-        note(store.discard_staging());
+pub fn delete_staging(context: &Context<'_>, app: &App, store: &Store) {
+    if !context.host.dirs.app(app.name.as_str()).journal().exists() {
+        note(store.discard_staging(context.work()));
     }
 }
 
 /// What could not be deleted is no more than that: the next run tries again.
 pub(super) fn note(errors: impl IntoIterator<Item = anyhow::Error>) {
-    for error in errors.into_iter().filter(|error| !error.chain().any(<dyn std::error::Error>::is::<Interrupted>)) {
-        tracing::warn!("leftovers could not be deleted: {error:#}");
+    for error in errors {
+        if error.chain().any(<dyn std::error::Error>::is::<Interrupted>) {
+            tracing::info!("what is left to delete, the next run deletes");
+        } else {
+            tracing::warn!("leftovers could not be deleted: {error:#}");
+        }
     }
 }

@@ -59,7 +59,7 @@ impl Progress {
         let (app, data) = (&self.begun.app.name, self.stuck.as_ref().map_or(self.live_data(), |(_, data)| *data));
         if data.fits() && self.back_to().is_some() {
             // Nothing has to be brought back.
-            return if self.begun.kind == Kind::Restart && self.begun.was_stuck.is_some() {
+            return if self.begun.kind == Kind::Restart && self.begun.was_stuck.is_some() && self.begun.stateful {
                 format!(
                     "cc-warm retry {app}, once you mended what keeps it from being healthy; else `cc-warm restore {app}`, \
                      which goes back to the snapshot"
@@ -80,7 +80,7 @@ impl Progress {
     /// The snapshot that an operator asked for.
     #[must_use]
     pub fn asked_for(&self) -> Option<&SnapshotId> {
-        self.snapshot.as_ref().filter(|_| self.begun.kind == Kind::Restore)
+        self.snapshot.as_ref().or(self.begun.restoring.as_ref()).filter(|_| self.begun.kind == Kind::Restore)
     }
 
     /// Whether a restore has changed any live data.
@@ -128,7 +128,7 @@ impl Progress {
             LiveData::Discarded
         } else if !self.exchanges.is_empty() {
             LiveData::Mixed
-        } else if self.touched {
+        } else if self.touched && (self.begun.stateful || self.begun.kind == Kind::FirstDeploy) {
             LiveData::Failed
         } else {
             before

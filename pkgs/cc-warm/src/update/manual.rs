@@ -10,7 +10,7 @@ use super::forecast::Last;
 use super::outcome::Outcome;
 use super::parted;
 use super::recover;
-use super::saga::{EventName, Kind, LiveData, StuckOn};
+use super::saga::{EventName, Kind, LiveData, Progress, StuckOn};
 use super::turn::{self, Turn};
 use super::{effects, forecast, journal, leftovers, staging};
 use crate::alert::Kind as AlertKind;
@@ -45,12 +45,16 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     let (_, identity) = running(app, &observed)?;
     let release = deployer.prepared(&identity).with_context(|| format!("{identity} could not be started again"))?;
     leftovers::delete(context, app, deployer.as_ref(), &store);
+    if context.host.interrupt.is_set() {
+        // How much room there is, is not known.
+        return Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).into());
+    }
     let total = must_fit(context, app, deployer.as_ref(), &store, &mut None)?;
     must_go_back(app, deployer.as_ref(), &release)?;
     must_be_healthy(context, app, deployer.as_ref())?;
     let staged = staging::stage(context, app, deployer.as_ref(), &store, total)?;
     let begun = begin_snapshot(context, app, lock, (deployer.as_ref(), &observed, &release), &store, staged);
-    leftovers::delete_staging(app, context.host, &store);
+    leftovers::delete_staging(context, app, &store);
     begun
 }
 
@@ -140,9 +144,11 @@ pub fn choose(context: &Context<'_>, app: &App, which: &Which) -> Result<Snapsho
     })
 }
 
-/// Brings `chosen` back: its data and its version. The live data is kept as failed.
-pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, chosen: &Snapshot) -> Result<Outcome> {
+/// Brings the snapshot that `which` means back: its data and its version. The live data is kept as failed.
+pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, which: &Which) -> Result<Outcome> {
     let was_stuck = stuck_or_settled(context, app, lock)?;
+    // Whoever had the lock may have taken another one.
+    let chosen = &choose(context, app, which)?;
     let deployer = deployer::open(context.host, app)?;
     let store = Store::new(&context.host.dirs, &app.name);
     must_be_in_place(context, app, deployer.as_ref())?;
@@ -196,8 +202,7 @@ pub fn unstick(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Optio
     let data = progress.stuck.as_ref().map_or(LiveData::Failed, |(_, data)| *data);
     if !data.fits() {
         let which = progress.asked_for().map_or(Which::Current, |id| Which::Id(id.clone()));
-        let chosen = choose(context, app, &which)?;
-        return restore(context, app, lock, &chosen).map(Some);
+        return restore(context, app, lock, &which).map(Some);
     }
     let identity = progress.back_to().cloned().ok_or_else(|| {
         Problem::new(format!("it is not known which version wrote the data of `{}`; it stays down", app.name))
@@ -287,10 +292,31 @@ fn must_be_in_place(context: &Context<'_>, app: &App, deployer: &dyn Deployer) -
 fn stuck_or_settled(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Option<(Untrusted, StuckOn)>> {
     recover::settle(context, &app.name, lock)?;
     let journal = journal::peek(&context.host.dirs, &app.name).map_err(|error| error.into_problem(&app.name))?;
-    Ok(journal.and_then(|progress| {
-        let (reason, data) = progress.stuck.clone()?;
-        Some((reason, StuckOn { data, fits: progress.back_to().filter(|_| data.fits()).cloned() }))
-    }))
+    let Some((progress, (reason, data))) = journal.and_then(|progress| Some((progress.clone(), progress.stuck?)))
+    else {
+        return Ok(None);
+    };
+    keep_what_was_live(context, app, &progress)?;
+    Ok(Some((reason, StuckOn { data, fits: progress.back_to().filter(|_| data.fits()).cloned() })))
+}
+
+/// Finishes what an operation, which became stuck in the middle of an exchange, could not: what was live there is kept.
+fn keep_what_was_live(context: &Context<'_>, app: &App, stuck: &Progress) -> Result<()> {
+    if stuck.exchanges.is_empty() {
+        return Ok(());
+    }
+    for volume in deployer::open(context.host, app)?.volumes()? {
+        for exchange in stuck.exchanges.iter().filter(|exchange| exchange.volume == volume.name) {
+            exchange.keep_live(&volume, &stuck.begun.operation).map_err(|error| {
+                let what = format!(
+                    "what was live in the volume `{}` of app `{}` could not be set aside; nothing else was touched",
+                    volume.name, app.name
+                );
+                Problem::new(what).because(error)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn running(app: &App, observed: &Observed) -> Result<(Deployment, Identity)> {

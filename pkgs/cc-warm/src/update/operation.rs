@@ -16,7 +16,7 @@ use crate::health::{self, Rules, Verdict, Watch};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::AppLock;
-use crate::snapshot::{Reporter, SnapshotId, Staged, Store};
+use crate::snapshot::{Reporter, Staged, Store};
 use crate::sys::clock::Deadline;
 use crate::sys::fault;
 use crate::sys::signals::Interrupt;
@@ -119,8 +119,6 @@ pub struct Operation<'a> {
     pub staged: Option<Staged>,
     /// The right to be the one app that is stopped, until it runs again.
     pub turn: Option<Turn>,
-    /// The snapshot that a restore by hand was asked for.
-    pub restoring: Option<SnapshotId>,
     /// For how long the app is down, as far as this process sees it.
     pub watch: Stopwatch,
     /// What may interrupt an app's way back: nothing but the end of the machine.
@@ -214,6 +212,20 @@ impl Operation<'_> {
             progress: &mut progress,
         };
         health::wait(&mut watch, rules)
+    }
+
+    /// [`Setback::Released`] if what is deployed, or that nothing is, is not what this operation found: asked right before it
+    /// first touches the app. Hours may have passed, with a copy, a check or another app's turn.
+    pub fn must_be_as_found(&self) -> Result<(), Setback> {
+        let now = match self.patiently(|| self.deployer.observe()).map_err(Setback::from)? {
+            Observed::Present(deployment) => Some(deployment.generation),
+            Observed::Absent { .. } => None,
+        };
+        match (now == self.progress().begun.generation, now) {
+            (true, _) => Ok(()),
+            (false, Some(_)) => Err(Setback::Released(Untrusted::new("it was changed by someone else meanwhile"))),
+            (false, None) => Err(Setback::Released(Untrusted::new("it was undeployed by someone else meanwhile"))),
+        }
     }
 
     /// [`Setback::Released`] if what is deployed is neither what this operation found nor what it deployed.

@@ -55,7 +55,6 @@ fn settle_quietly(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Resu
         narrator: context.narrator,
         staged: None,
         turn: None,
-        restoring: None,
         watch: Stopwatch::default(),
         shutdown: context.host.interrupt.by_shutdown(),
     };

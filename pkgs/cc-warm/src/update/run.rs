@@ -109,7 +109,7 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
         Next::Gate(Decision::UpToDate { skipped }) => run.up_to_date(&mut state, &skipped),
         Next::Gate(Decision::Hold { candidate, reasons, .. }) => {
             let held = run.hold(&mut state, Waits::of(candidate, &reasons));
-            run.complete_digests();
+            run.go_on_with_leftovers();
             held
         }
         Next::Gate(Decision::Apply { target, commit, held, .. }) => {
@@ -164,15 +164,16 @@ impl Run<'_> {
             self.context.resolve(&self.app.name, &[AlertKind::UnhealthyBeforeUpdate])?;
         }
         let Some(identity) = self.assessment.current() else { return Err(anyhow!("nothing is deployed")) };
-        self.complete_digests();
+        self.go_on_with_leftovers();
         let notes =
             skipped.iter().map(|skipped| format!("{} is not tried: {}", skipped.version, skipped.why)).collect();
         Ok(Outcome::UpToDate { version: identity.version, notes })
     }
 
-    /// Of a run that takes no snapshot of its own.
-    fn complete_digests(&self) {
+    /// What earlier operations left for later, and were cut short in: of a run that takes no snapshot of its own.
+    fn go_on_with_leftovers(&self) {
         if self.app.stateful {
+            leftovers::empty_trash(self.context, self.deployer, &self.store());
             effects::complete_digests(self.context, &self.store());
         }
     }
@@ -278,6 +279,10 @@ impl Run<'_> {
         self.deployer.prepared(&current)?;
         self.prepare(&target)?;
         leftovers::delete(self.context, self.app, self.deployer, &self.store());
+        if self.context.host.interrupt.is_set() {
+            // How much room there is, is not known.
+            return Ok(Outcome::Cancelled);
+        }
         let preflight = match self.preflight(&mut None) {
             Err(error) if error.is::<Unsuitable>() => {
                 let reasons = vec![format!("{error:#}")];
@@ -296,7 +301,7 @@ impl Run<'_> {
             None => None,
         };
         let begun = self.apply_staged(state, candidate, &target, staged);
-        leftovers::delete_staging(self.app, self.context.host, &self.store());
+        leftovers::delete_staging(self.context, self.app, &self.store());
         begun
     }
 
@@ -308,7 +313,6 @@ impl Run<'_> {
         target: &Release,
         mut staged: Option<Staged>,
     ) -> Result<Outcome> {
-        let continuity = health::continuity(self.app)?;
         if self.context.host.interrupt.is_set() {
             return Ok(Outcome::Cancelled);
         }
@@ -335,14 +339,14 @@ impl Run<'_> {
             return Ok(outcome);
         }
         self.context.resolve(&self.app.name, &[AlertKind::DiskShort])?;
-        match self.deployer.observe()? {
-            now if now == self.assessment.observed => self.begin(Kind::Update, target, continuity, staged, Some(turn)),
-            _ => {
-                let by = Untrusted::new("the deployment changed while the update was prepared");
-                notice::released(self.context, self.app, &by)?;
-                Ok(Outcome::Released { by })
-            }
+        if !self.deployer.observe()?.is_same(&self.assessment.observed) {
+            let by = Untrusted::new("the deployment changed while the update was prepared");
+            notice::released(self.context, self.app, &by)?;
+            return Ok(Outcome::Released { by });
         }
+        // What users do from here on is not to be held against the version.
+        let continuity = health::continuity(self.app)?;
+        self.begin(Kind::Update, target, continuity, staged, Some(turn))
     }
 
     /// Everything that may fail without downtime.

@@ -61,6 +61,9 @@ pub struct Begun {
     /// What its data was while it was stuck.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck_on: Option<StuckOn>,
+    /// The snapshot that a restore by hand was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoring: Option<SnapshotId>,
 }
 
 /// Why an operation goes back.

@@ -31,5 +31,6 @@ pub(crate) fn begun() -> Begun {
         at: jiff::Timestamp::UNIX_EPOCH,
         was_stuck: None,
         stuck_on: None,
+        restoring: None,
     }
 }

@@ -21,8 +21,11 @@ pub fn stage(
 ) -> Result<Option<Staged>> {
     let volumes = deployer.volumes()?;
     context.narrator.say("copying its data while it runs");
-    let attempt =
-        || store.stage(&volumes, Some(total), context.work()).inspect_err(|_| leftovers::note(store.discard_staging()));
+    let attempt = || {
+        store
+            .stage(&volumes, Some(total), context.work())
+            .inspect_err(|_| leftovers::note(store.discard_staging(context.work())))
+    };
     let mut error = match attempt() {
         Ok(staged) => return Ok(Some(staged)),
         Err(error) => error,
@@ -60,7 +63,7 @@ pub fn preflight(
         .narrator
         .say("there is no room for the copy that was made while it ran, too: everything is copied once it is stopped");
     *staged = None;
-    leftovers::note(store.discard_staging());
+    leftovers::note(store.discard_staging(context.work()));
     // On btrfs, what was deleted counts until that is written.
     store.sync_file_systems(volumes)?;
     store.preflight(volumes, context.host.reserve, None)

@@ -11,6 +11,7 @@ mod fixture;
 mod in_use;
 mod journey;
 mod json;
+mod meanwhile;
 mod policy;
 mod process;
 mod progress;

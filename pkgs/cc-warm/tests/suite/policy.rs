@@ -130,11 +130,13 @@ fn a_configuration_that_only_a_newer_cc_warm_can_use_takes_nothing_back() {
 #[test]
 fn an_app_without_data_has_no_need_of_a_window() {
     let fixture = Fixture::running();
+    let volume = fixture.sandbox.volume().unwrap().file_name().unwrap().to_string_lossy().into_owned();
     fixture
         .sandbox
         .configure(|config| {
             config["apps"][APP]["stateful"] = json!(false);
-            config["apps"][APP]["update"] = json!({ "windows": [{ "from": "02:00", "to": "05:00" }] });
+            config["apps"][APP]["update"] =
+                json!({ "windows": [{ "from": "02:00", "to": "05:00" }], "unmanaged": [volume] });
         })
         .unwrap();
     fixture.publish("1.1.0+2", 1, Behaviour::Healthy);

@@ -7,6 +7,7 @@ use cc_warm::demo::sandbox::APP;
 use serde_json::json;
 
 use crate::fixture::{Fixture, NOTES};
+use crate::signals::Halted;
 
 fn with_update(behaviour: Behaviour) -> Fixture {
     let fixture = Fixture::running();
@@ -29,11 +30,11 @@ fn the_probe_is_asked_once_more_right_before_the_stop() {
         .configure(|config| {
             let health = &mut config["apps"][APP]["health"];
             health["probes"].as_array_mut().unwrap().push(json!({ "command": { "argv": ["test", "-e", flag] } }));
-            // It runs between the first answer and the stop.
-            health["continuity"] = json!({ "argv": ["rm", flag] });
         })
         .unwrap();
-    let said = fixture.run(&["update"]).expect(1);
+    let update = Halted::at(&fixture, &["process.prepare"], &["update"]);
+    std::fs::remove_file(&flag).unwrap();
+    let said = update.goes_on().expect(1);
     assert!(said.contains("left alone: it is unhealthy, before any update"), "{said}");
     assert!(!said.contains("stopping"), "{said}");
     assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));

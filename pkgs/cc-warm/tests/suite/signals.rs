@@ -78,14 +78,9 @@ impl Halted {
     }
 
     /// Lets it go on, and comes back as soon as it has told `what` of its progress.
-    pub(crate) fn goes_on_until(mut self, what: &str) -> Going {
+    pub(crate) fn goes_on_until(self, what: &str) -> Going {
         kill_process(self.pid(), Signal::CONT).unwrap();
-        let mut going =
-            Going { told: BufReader::new(self.child.stderr.take().unwrap()), child: self.child, text: String::new() };
-        while !going.text.contains(what) {
-            assert_ne!(going.told.read_line(&mut going.text).unwrap(), 0, "it never told `{what}`: {}", going.text);
-        }
-        going
+        Going::until(self.child, what)
     }
 }
 
@@ -97,6 +92,20 @@ pub(crate) struct Going {
 }
 
 impl Going {
+    /// `cc-warm <words>`, once it has told `what` of its progress.
+    pub(crate) fn of(fixture: &Fixture, words: &[&str], what: &str) -> Self {
+        Self::until(start(fixture, words, ""), what)
+    }
+
+    fn until(mut child: Child, what: &str) -> Self {
+        let told = BufReader::new(child.stderr.take().unwrap());
+        let mut going = Self { told, child, text: String::new() };
+        while !going.text.contains(what) {
+            assert_ne!(going.told.read_line(&mut going.text).unwrap(), 0, "it never told `{what}`: {}", going.text);
+        }
+        going
+    }
+
     /// Waits for its end.
     pub(crate) fn ends(mut self) -> Ran {
         self.told.read_to_string(&mut self.text).unwrap();
