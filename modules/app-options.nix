@@ -283,7 +283,7 @@ in
         default = "7d";
         description = ''
           For how long the snapshot before the current one is kept: data that is healthy but wrong must not be all
-          there is to go back to.
+          there is to go back to. Further snapshots take the current one's place meanwhile, and not its.
         '';
       };
       unmanaged = mkOption {

@@ -40,7 +40,7 @@ impl Session {
     /// For commands that change something: makes the state folder, and reacts to signals.
     pub fn open(global: &Global) -> Result<Self> {
         let session = Self::look(global)?;
-        home::open(&session.host.dirs)?;
+        home::open(&session.host.dirs, session.config.is_on_swarm())?;
         let interrupt = Interrupt::on_signals()?;
         let recipes = session.recipes.ends_with(&interrupt);
         Ok(Self { host: Host { interrupt, ..session.host }, recipes, ..session })

@@ -63,6 +63,12 @@ impl Config {
         raw::parse(&text).and_then(raw::Raw::validate).problem(problem)
     }
 
+    /// Whether an app of it is deployed on docker's swarm.
+    #[must_use]
+    pub fn is_on_swarm(&self) -> bool {
+        self.apps.values().any(|app| matches!(app.deployer, DeployerConfig::Abra { .. }))
+    }
+
     /// Every app's name, each after those it comes after (`after` has no cycles), else by name.
     #[must_use]
     pub fn in_order(&self) -> Vec<AppName> {

@@ -91,16 +91,13 @@ pub fn pins(dirs: &Dirs) -> String {
     format!("cc-warm.invalid/{}/", &digest[..12])
 }
 
-/// The apps that were deployed from the state folder of `dirs`, as far as docker knows.
-#[must_use]
-pub fn running_from(dirs: &Dirs) -> Vec<String> {
+/// The apps that were deployed from the state folder of `dirs`, as far as docker knows; an error where it does not answer.
+pub fn running_from(dirs: &Dirs) -> Result<Vec<String>> {
     let prefix = pins(dirs);
-    let Ok(output) = Docker::default().tags(&format!("{prefix}*")).deadline(Duration::from_secs(10)).run_ok() else {
-        return Vec::new();
-    };
+    let output = Docker::default().tags(&format!("{prefix}*")).deadline(Duration::from_secs(10)).run_ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let names = text.lines().filter_map(|line| line.strip_prefix(&prefix)?.split(':').next().map(str::to_owned));
-    names.collect::<BTreeSet<_>>().into_iter().collect()
+    Ok(names.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 impl<'a> AbraDeployer<'a> {

@@ -49,7 +49,7 @@ pub fn look(host: &Host, config: &Config, config_path: &Path, outbox: &Outbox) -
     facts.undelivered.sort();
     facts.unreadable = listing.unreadable;
     facts.disks.extend(disk(&config.state_dir, "the state folder"));
-    if config.apps.values().any(|app| matches!(app.deployer, DeployerConfig::Abra { .. })) {
+    if config.is_on_swarm() {
         let swarm = swarm(&config.state_dir);
         if swarm.one_file_system == Some(false) {
             facts.disks.extend(disk(&swarm.volumes, "docker's volumes"));

@@ -86,10 +86,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::duration::Span;
 
     fn names() -> Generations {
-        let first = Generations::promoted(None, &SnapshotId::new("old"), "h", Timestamp::UNIX_EPOCH);
-        Generations::promoted(Some(first), &SnapshotId::new("new"), "h", Timestamp::UNIX_EPOCH)
+        let first = Generations::promoted(None, &SnapshotId::new("old"), "h", (Timestamp::UNIX_EPOCH, Span::days(7)));
+        Generations::promoted(Some(first), &SnapshotId::new("new"), "h", (Timestamp::UNIX_EPOCH, Span::days(7)))
     }
 
     #[test]

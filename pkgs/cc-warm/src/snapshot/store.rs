@@ -14,6 +14,7 @@ use super::garbage::UNFINISHED;
 use super::generations::Generations;
 use super::record::{MANIFEST, Snapshot, SnapshotId, Volume};
 use super::trash;
+use crate::config::duration::Span;
 use crate::config::names::AppName;
 use crate::sys::dirs::Dirs;
 use crate::sys::{durable, fault};
@@ -195,11 +196,14 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the complete snapshot `id` the known-good, and the known-good the previous one: both by one rename.
-    pub fn promote(&self, id: &SnapshotId, now: Timestamp) -> Result<()> {
+    /// Makes the complete snapshot `id` the known-good, and the known-good the previous one, unless there is one that shall
+    /// be kept for `keep` since it was replaced and is not known to be damaged: all by one rename.
+    pub fn promote(&self, id: &SnapshotId, now: Timestamp, keep: Span) -> Result<()> {
         self.named(id, "new")?;
         let before = Generations::read(&self.dir)?;
-        let names = Generations::promoted(before.clone(), id, &helper(), now);
+        let previous = before.as_ref().and_then(|before| before.previous.as_ref());
+        let keep = if previous.is_some_and(|previous| self.is_damaged(&previous.id)) { Span::seconds(0) } else { keep };
+        let names = Generations::promoted(before.clone(), id, &helper(), (now, keep));
         if before.as_ref() == Some(&names) {
             return Ok(());
         }

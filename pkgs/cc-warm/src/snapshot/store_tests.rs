@@ -57,7 +57,7 @@ impl Place {
 
     pub(super) fn take_and_promote(&self, id: &str, now: Timestamp) {
         self.take(id);
-        self.store.promote(&SnapshotId::new(id), now).unwrap();
+        self.store.promote(&SnapshotId::new(id), now, KEEP).unwrap();
     }
 
     fn manifest(&self, id: &str) -> PathBuf {
@@ -95,6 +95,8 @@ fn take(place: &Place, id: &str, tag: &Tag) -> anyhow::Result<(Snapshot, Spent)>
     place.store.take(&Order { id: &id, volumes: &place.volumes, tag, env: b"A=1", staged: None }, work())
 }
 
+/// For how long a previous one is kept.
+const KEEP: Span = Span::seconds(0);
 const CONTENT: Depth = Depth { content: true, rate: None };
 
 pub(super) fn at(days: i64) -> Timestamp {
@@ -116,15 +118,15 @@ fn a_snapshot_is_found_again_and_promoted_over_the_one_before() {
     let one = place.take("one");
     assert_eq!(place.store.current().unwrap(), None, "taken is not promoted");
     assert_eq!(place.store.get(&one.id).unwrap(), Some(one.clone()));
-    place.store.promote(&one.id, at(0)).unwrap();
+    place.store.promote(&one.id, at(0), KEEP).unwrap();
     assert_eq!(place.store.current().unwrap(), Some(one.clone()));
     place.take_and_promote("two", at(1));
-    place.store.promote(&SnapshotId::new("two"), at(2)).unwrap();
+    place.store.promote(&SnapshotId::new("two"), at(2), KEEP).unwrap();
     assert_eq!(place.store.current().unwrap().unwrap().id, SnapshotId::new("two"));
     assert_eq!(place.store.previous().unwrap(), Some(one));
     assert_eq!(place.store.role(&SnapshotId::new("one")).unwrap(), Role::Previous);
     assert_eq!(place.store.get(&SnapshotId::new("none")).unwrap(), None);
-    place.store.promote(&SnapshotId::new("none"), at(2)).unwrap_err();
+    place.store.promote(&SnapshotId::new("none"), at(2), KEEP).unwrap_err();
     assert_eq!(place.store.current().unwrap().unwrap().id, SnapshotId::new("two"));
 }
 
@@ -182,7 +184,7 @@ fn with_names_that_cannot_be_read_nothing_is_taken_or_deleted() {
         assert!(place.store.dir.join(".new-half").exists() && place.manifest("one").exists());
         let tag = place.store.get(&SnapshotId::new("one")).unwrap().unwrap().tag;
         take(&place, "two", &tag).unwrap_err();
-        place.store.promote(&SnapshotId::new("one"), at(0)).unwrap_err();
+        place.store.promote(&SnapshotId::new("one"), at(0), KEEP).unwrap_err();
         assert_eq!(text(&names), content);
     }
 }
@@ -246,7 +248,7 @@ fn what_did_not_change_is_taken_over_and_from_a_damaged_snapshot_nothing_is() {
     assert!(copied.bytes < 100_000 && copied.entries == 2, "{copied:?}");
     let two = place.take("two");
     assert_eq!((two.volumes[0].taken_over, two.since_full), (1, 1));
-    place.store.promote(&two.id, at(1)).unwrap();
+    place.store.promote(&two.id, at(1), KEEP).unwrap();
     for (full_every, base) in [(1, None), (2, None), (3, Some("two"))] {
         let store = Store::new(&place.store.dirs, &"login".parse().unwrap()).full_every(full_every);
         assert_eq!(store.base().map(|base| base.id.to_string()).as_deref(), base, "{full_every}");
@@ -278,7 +280,7 @@ fn what_was_copied_while_the_app_ran_is_not_copied_again_and_is_no_snapshot() {
     let order = Order { id: &id, volumes: &place.volumes, tag: &tag, env: b"A=1", staged: Some(staged) };
     let (one, _) = place.store.take(&order, work()).unwrap();
     assert_eq!(text(&place.store.folder(&one.id).join("volumes/a/file")), "written meanwhile");
-    place.store.promote(&one.id, at(0)).unwrap();
+    place.store.promote(&one.id, at(0), KEEP).unwrap();
     place.tidy(at(0));
     assert_eq!(place.ids(), "one");
     assert!(fs::read_dir(&place.store.dir).unwrap().count() == 2, "the staging copy is gone");

@@ -132,7 +132,7 @@ impl Operation<'_> {
         self.watch.add(spent.sync, |parts| &mut parts.sync);
         self.must_be_gone()?;
         fault::point("act.promote").map_err(anyhow::Error::from)?;
-        self.store.promote(&snapshot.id, self.host.clock.now())?;
+        self.store.promote(&snapshot.id, self.host.clock.now(), self.app.update.keep_previous)?;
         Ok(())
     }
 

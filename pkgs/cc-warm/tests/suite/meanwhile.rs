@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::fixture::{Fixture, NOTES};
+use crate::fixture::{Fixture, NOTES, Ran};
 use crate::signals::{Going, Halted};
 
 const HELD_BACK: &str = "waiting: another app on the same file system is stopped";
@@ -148,4 +148,24 @@ fn an_app_without_data_that_became_stuck_is_brought_back_by_a_retry() {
     let said = fixture.run(&["retry", APP]).expect(0);
     assert!(said.contains("started again: 1.0.0+1"), "{said}");
     assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+}
+
+#[test]
+fn no_id_is_made_while_docker_cannot_say_whether_the_folder_is_the_right_one() {
+    let fixture = Fixture::empty();
+    fixture
+        .sandbox
+        .configure(|config| {
+            config["apps"]["login"] =
+                json!({ "recipe": "https://git.example.org/keycloak", "domain": "login.example.org", "deployer": { "abra": {} },
+                    "health": { "probes": [{ "http": { "url": "https://login.example.org" } }] } });
+        })
+        .unwrap();
+    let silent = ("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+    for words in [&["update"][..], &["recover"], &["alert", "deliver"]] {
+        let ran = Ran::of(&fixture.sandbox.cc_warm(words).env(silent.0, silent.1).run().unwrap());
+        let said = ran.expect(14);
+        assert!(said.contains("docker does not answer; nothing was done"), "{said}");
+    }
+    assert!(!fixture.sandbox.state_dir().exists());
 }
