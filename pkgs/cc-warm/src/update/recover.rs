@@ -49,7 +49,7 @@ fn settle_quietly(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Resu
         app: &app,
         deployer: deployer.as_ref(),
         store: &store,
-        predecessors: Vec::new(),
+        predecessors: context.predecessors(&app),
         lock,
         journal,
         narrator: context.narrator,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failure is how a test speaks")]
 
+mod after;
 mod before_anything;
 mod crash;
 mod disk;
