@@ -21,6 +21,7 @@ mod repaired;
 mod repository;
 mod rules;
 mod screen;
+mod settled;
 mod shutdown;
 mod signals;
 mod text;
