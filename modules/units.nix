@@ -87,7 +87,10 @@ let
     # paths in the configuration. Nor does it wait for a network: what it needs is on the host.
     cc-warm-recover = make.service {
       description = "Recovery of apps whose update was cut off";
-      command = [ "recover" ];
+      command = [
+        "recover"
+        "--until-ready"
+      ];
       docker = facts.usesAbra;
       network = false;
       serviceConfig = {

@@ -1,9 +1,13 @@
 //! What a run finds open: it is settled first, and told as what it is.
 
+use std::process::Child;
+
 use cc_warm::demo::maker::Behaviour;
 use cc_warm::demo::sandbox::APP;
+use rustix::process::Signal;
 
-use crate::fixture::{Fixture, NOTES};
+use crate::fixture::{Fixture, NOTES, Ran};
+use crate::signals::{Going, command};
 
 const NEVER_WELL: &str = "act.redeploy#1=fail,act.redeploy#2=fail";
 
@@ -71,4 +75,43 @@ fn of_a_downtime_of_which_nobody_saw_all_nothing_is_told() {
     fixture.run(&["undeploy", APP]).expect(0);
     assert!(!told(fixture.run(&["restore", APP, "--yes"]).expect(0)), "it was undeployed");
     assert!(told(fixture.run(&["snapshot", APP]).expect(0)), "that was seen");
+}
+
+/// A recovery as at boot, of a deployer that does not answer the first `silent` times.
+fn recovery_at_boot(fixture: &Fixture, silent: u32, patience_ms: &str) -> Child {
+    let faults: Vec<String> = (1..=silent).map(|n| format!("process.observe#{n}=fail")).collect();
+    let mut recovery = command(fixture, &["recover", "--until-ready"], &faults.join(","));
+    recovery.env("CC_WARM_PATIENCE_MS", patience_ms).spawn().unwrap()
+}
+
+#[test]
+fn a_recovery_at_boot_waits_for_what_does_not_answer_yet() {
+    let fixture = cut_short();
+    let said = Ran::of_child(recovery_at_boot(&fixture, 3, "60000")).expect(0);
+    assert!(said.contains("rolled back"), "{said}");
+    is_back(&fixture);
+    let told = alerts(&fixture);
+    assert!(!told.contains("unfinished") && !told.contains("not-ready"), "nothing was wrong: {told}");
+}
+
+#[test]
+fn a_recovery_at_boot_that_waits_for_long_tells_so_and_goes_on() {
+    let fixture = cut_short();
+    let said = Ran::of_child(recovery_at_boot(&fixture, 5, "1")).expect(0);
+    assert!(said.contains("left unfinished") && said.contains("rolled back"), "{said}");
+    is_back(&fixture);
+    let told = alerts(&fixture);
+    assert!(told.contains("an operation could not be finished") && told.contains("resolved: "), "{told}");
+}
+
+#[test]
+fn a_recovery_that_waits_ends_when_it_is_asked_to_and_leaves_no_app_busy() {
+    let fixture = cut_short();
+    let waits = Going::until(recovery_at_boot(&fixture, 1000, "1"), "hint: cc-warm recover notes");
+    while !alerts(&fixture).contains("an operation could not be finished") {
+        std::thread::yield_now();
+    }
+    fixture.run(&["recover"]).expect(0);
+    waits.gets(Signal::TERM).ends().expect(14);
+    is_back(&fixture);
 }
