@@ -58,10 +58,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
 }
 
 fn pass(session: &Session, args: &Args, apps: &[AppName]) -> Result<Exit> {
-    // A unit takes its app's lock first: the apps that come after its own look at that.
-    if apps.len() > 1 {
-        session.ask_remotes(apps);
-    }
+    session.ask_remotes(apps);
     session.for_each(apps, |name, context| {
         let lock = session.lock(name, args.wait.wait())?;
         run::update(context, session.config.app(name)?, &lock, args.now)
