@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use cc_warm::demo::maker::{Behaviour, Maker, Release};
 use cc_warm::demo::sandbox::APP;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, NOTES};
@@ -72,6 +73,20 @@ fn started_at_once_the_one_that_comes_first_goes_first() {
     let said = notes.ends().expect(14);
     assert!(said.contains(SKIPPED) && !said.contains("stopping"), "{said}");
     assert_eq!(both.fixture.answering().as_deref(), Some("1.0.0+1"));
+}
+
+#[test]
+fn asked_to_end_while_it_waits_for_another_one_it_tells_nothing_of_that() {
+    let both = Both::running();
+    both.publish_proxy("1.1.0+2", Behaviour::Healthy);
+    let proxy = Halted::at(&both.fixture, &["recipe.mirror.fetch"], &["update", "proxy"]);
+    let notes = command(&both.fixture, &["update", APP], "").spawn().unwrap();
+    let notes = Going::until(notes, "waiting for `proxy`, which comes first: held by process");
+    let said = notes.gets(Signal::TERM).ends().expect(25);
+    assert!(said.contains("cancelled before anything began"), "{said}");
+    let alerts = std::fs::read_to_string(both.fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+    assert!(!alerts.contains("predecessor-unhealthy"), "{alerts}");
+    proxy.goes_on().expect(0);
 }
 
 #[test]
