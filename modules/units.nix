@@ -85,9 +85,13 @@ let
   fixed = {
     # It reads no credentials: a secret's file that is missing must not keep it from starting. It finds their source
     # paths in the configuration. Nor does it wait for a network: what it needs is on the host.
+    # It waits for the swarm, perhaps for long: nothing may be ordered after it.
     cc-warm-recover = make.service {
       description = "Recovery of apps whose update was cut off";
-      command = [ "recover" ];
+      command = [
+        "recover"
+        "--until-ready"
+      ];
       docker = facts.usesAbra;
       network = false;
       serviceConfig = {

@@ -60,6 +60,8 @@ pub fn ms(time: Duration) -> u64 {
 /// Measures the downtime of one operation, as far as this process sees it.
 #[derive(Debug, Default)]
 pub struct Stopwatch {
+    /// It was down before this process could see it.
+    unseen: bool,
     stopped_at: Option<Instant>,
     deployed_at: Option<Instant>,
     whole: Option<Duration>,
@@ -67,9 +69,17 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
+    /// Of a downtime that began unseen, if it is one: nothing is told of it, for the part that was seen says little.
+    #[must_use]
+    pub fn of_unseen(unseen: bool) -> Self {
+        Self { unseen, ..Self::default() }
+    }
+
     /// The app is about to be stopped.
     pub fn stopped(&mut self) {
-        self.stopped_at.get_or_insert_with(Instant::now);
+        if !self.unseen {
+            self.stopped_at.get_or_insert_with(Instant::now);
+        }
     }
 
     /// It is deployed.
@@ -128,5 +138,15 @@ mod tests {
         watch.serves(Some(deployed + Duration::from_millis(700)));
         assert_eq!(watch.parts().unwrap().describe(), "copy 0.05 s, answer 0.70 s");
         assert!(watch.whole_ms().unwrap() >= 700);
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_downtime_that_began_unseen() {
+        let mut watch = Stopwatch::of_unseen(true);
+        watch.stopped();
+        watch.add(Duration::from_secs(5), |parts| &mut parts.restore);
+        watch.deployed();
+        watch.serves(None);
+        assert_eq!((watch.whole_ms(), watch.parts()), (None, None));
     }
 }

@@ -125,8 +125,8 @@ impl Kind {
                 "down",
                 Fact,
                 Critical,
-                "The app is deployed, but nothing of it runs (the machine was booted, or somebody ended it), and it could not be started. Its data is as it was.",
-                "Mend what the reason names, then run `cc-warm recover <app>`.",
+                "The app is deployed, but nothing of it runs (the machine was booted, or somebody ended it), or it was undeployed and is wanted back (`cc-warm resume`), and it could not be started. Its data is as it was.",
+                "Mend what the reason names, then run the command that the alert names (`cc-warm recover <app>`; of an app that was undeployed and is wanted back, `cc-warm update <app>`).",
             ),
             Self::CorruptState => doc(
                 "corrupt-state",

@@ -1,14 +1,25 @@
 //! `cc-warm recover`
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::results::Results;
 use super::session::{Session, Voice};
 use crate::cli::{Apps, Global, WaitFlag};
 use crate::config::names::AppName;
-use crate::error::Exit;
-use crate::sys::out::show;
-use crate::update::{failed, recover};
+use crate::deployer::{self, DeployError};
+use crate::error::{self, Exit};
+use crate::sys::clock::Deadline;
+use crate::sys::notify;
+use crate::sys::out::{say, show};
+use crate::update::outcome::Outcome;
+use crate::update::{failed, operation, recover};
+
+/// The longest that a recovery waits for what does not answer: by then, a night's updates have met it, too.
+const A_DAY: Duration = Duration::from_hours(24);
+/// How long it waits before it asks again: at first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
 
 /// Settles operations that were cut short by a crash, a power cut or a kill.
 ///
@@ -19,25 +30,67 @@ pub struct Args {
     apps: Apps,
     #[command(flatten)]
     wait: WaitFlag,
+    /// Wait until docker, its swarm and this node are ready, for a day at most, as at boot.
+    ///
+    /// No app is busy meanwhile. After two minutes the operator is told.
+    #[arg(long)]
+    until_ready: bool,
+}
+
+/// An app that is to be recovered, and why that did not come about yet.
+struct Left {
+    app: AppName,
+    error: Option<anyhow::Error>,
 }
 
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let session = Session::open(global)?;
     let apps = if args.apps.apps.is_empty() { known(&session)? } else { args.apps.apps.clone() };
-    let mut results = Results::new(session.json);
     for app in &apps {
         session.must_be_known(app)?;
-        let voice = Voice::of(app);
-        let context = session.context(&voice);
-        let recovered = session.lock(app, args.wait.wait()).and_then(|lock| {
-            recover::recover(&context, app, &lock).map_err(|error| failed::note(&context, app, error))
-        });
-        match recovered {
-            Ok(None) => {}
-            Ok(Some(outcome)) => results.outcome(app, &outcome)?,
-            Err(error) => results.error(app, error),
+    }
+    let mut results = Results::new(session.json);
+    let interrupt = &session.host.interrupt;
+    let mut left: Vec<Left> = apps.into_iter().map(|app| Left { app, error: None }).collect();
+    let untold = Deadline::after(operation::patience());
+    let end = Deadline::after(if args.until_ready { A_DAY } else { Duration::ZERO });
+    let mut pause = PAUSES.0;
+    loop {
+        let may_wait = !end.is_over() && !interrupt.is_set();
+        let mut later = Vec::new();
+        for Left { app, error } in left {
+            if may_wait && (error.is_some() || !untold.is_over()) && !answers(&session, &app) {
+                later.push(Left { app, error });
+                continue;
+            }
+            match attempt(&session, args, &app).map_err(deployer::classified) {
+                Ok(None) => {}
+                Ok(Some(outcome)) => results.outcome(&app, &outcome)?,
+                Err(error) if may_wait && error::exit_of(&error) == Exit::NotReady => {
+                    say!("{app}: {}", error::report(&error).trim_end());
+                    later.push(Left { app, error: Some(error) });
+                }
+                Err(error) => results.error(&app, error),
+            }
         }
+        left = later;
+        if left.is_empty() {
+            break;
+        }
+        session.deliver();
+        tell(&left);
+        if !interrupt.is_set_within(pause.min(end.left())) {
+            pause = (pause * 2).min(PAUSES.1);
+            continue;
+        }
+        for Left { app, error } in left {
+            match error {
+                Some(error) => results.error(&app, error),
+                None => results.cancelled(),
+            }
+        }
+        break;
     }
     if results.is_empty() && !session.json {
         show!("nothing to recover");
@@ -46,6 +99,25 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     session.deliver();
     // Going back is what a recovery is for.
     Ok(if exit == Exit::RolledBack { Exit::Done } else { exit })
+}
+
+fn attempt(session: &Session, args: &Args, app: &AppName) -> Result<Option<Outcome>> {
+    let voice = Voice::of(app);
+    let context = session.context(&voice);
+    let lock = session.lock(app, args.wait.wait())?;
+    recover::recover(&context, app, &lock).map_err(|error| failed::note(&context, app, error))
+}
+
+/// Whether what runs `app` can say anything of it.
+fn answers(session: &Session, app: &AppName) -> bool {
+    let Some(app) = session.config.apps.get(app) else { return true };
+    let observed = deployer::open(&session.host, app).map(|deployer| deployer.observe());
+    !matches!(observed, Ok(Err(DeployError::NotReady(_))))
+}
+
+fn tell(left: &[Left]) {
+    let names: Vec<&str> = left.iter().map(|left| left.app.as_str()).collect();
+    notify::status(&format!("waiting until what runs these apps is ready: {}", names.join(", ")));
 }
 
 /// Every declared app, and every one that left something in the state folder.

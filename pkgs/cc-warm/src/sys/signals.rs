@@ -2,12 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Result;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use super::clock::Deadline;
 use super::shutdown;
+
+/// How often the flag is looked at.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Whether somebody asked this process to end. Clones share the flag.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +50,16 @@ impl Interrupt {
     pub fn is_set(&self) -> bool {
         let matters = |known: &Arc<OnceLock<bool>>| *known.get_or_init(shutdown::is_under_way);
         self.asked.load(Ordering::SeqCst) && self.going_down.as_ref().is_none_or(matters)
+    }
+
+    /// Waits for so long, or until it is set: whether it is.
+    #[must_use]
+    pub fn is_set_within(&self, time: Duration) -> bool {
+        let deadline = Deadline::after(time);
+        while !self.is_set() && !deadline.is_over() {
+            std::thread::sleep(TICK.min(deadline.left()));
+        }
+        self.is_set()
     }
 
     /// Set only if this one is, and because the machine is going down.

@@ -10,49 +10,78 @@ use super::journal;
 use super::notice;
 use super::outcome::Outcome;
 use super::saga::EventName;
+use super::unit;
 use crate::alert::Kind as AlertKind;
 use crate::config::App;
+use crate::config::names::AppName;
 use crate::deployer::{self, Convergence, Observed};
 use crate::lock;
 use crate::state::AppState;
+use crate::sys::clock::Deadline;
 use crate::sys::untrusted::Untrusted;
 
 /// The longest that an update of an app that comes before is waited for, beyond its own deadlines.
 const MOVING_DATA: Duration = Duration::from_hours(2);
 
-/// Why an app that this one comes after is not as it should be. One that is being worked on is waited for: units of a
-/// switch start in any order.
+/// How often it is asked whether another unit has begun, or ended.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Why an app that this one comes after is not as it should be. One that is being worked on, or is to be, is waited for:
+/// units of a night or a switch start in any order.
 pub fn infrastructure(context: &Context<'_>, app: &App) -> Result<Option<String>> {
     for before in &app.after {
-        let deadline = context.config.apps.get(before).map_or(Duration::ZERO, |app| app.health.deadline.duration());
-        let say =
-            &mut |holder: &str| context.narrator.say(&format!("waiting for `{before}`, which comes first: {holder}"));
-        let limit = deadline.saturating_mul(2).saturating_add(MOVING_DATA);
-        if !lock::wait_until_free(&context.host.dirs, before, limit, &context.host.interrupt, say)? {
+        if !is_done(context, app, before)? {
             return Ok(Some(format!("`{before}`, which comes before it, is still being worked on")));
         }
-        let state = AppState::load(&context.host.dirs, before)?;
-        let under_way = journal::peek(&context.host.dirs, before).map_err(|error| error.into_problem(before))?;
-        let is_left = under_way.is_some_and(|progress| progress.last != EventName::Begun);
-        let last = state.last_run.as_ref().map(|run| run.outcome.as_str());
-        if is_left || state.stuck.is_some() || matches!(last, Some("rolled-back" | "stuck" | "stuck-already")) {
-            return Ok(Some(format!(
-                "infrastructure not healthy: `{before}`, which comes before it, is not as it should be"
-            )));
-        }
-        if let Some(before) = context.config.apps.get(before) {
-            let deployer = deployer::open(context.host, before)?;
-            if let Observed::Present(deployment) = deployer.observe()?
-                && matches!(deployment.state, Convergence::Died(_) | Convergence::Down)
-            {
-                return Ok(Some(format!(
-                    "infrastructure not healthy: `{}`, which comes before it, does not run",
-                    before.name
-                )));
-            }
+        if let Some(why) = what_is_wrong(context, before)? {
+            return Ok(Some(format!("infrastructure not healthy: `{before}`, which comes before it, {why}")));
         }
     }
     Ok(None)
+}
+
+/// Waits until nobody works on `before`, and its unit is not about to. False: that took too long, or we are asked to end.
+fn is_done(context: &Context<'_>, app: &App, before: &AppName) -> Result<bool> {
+    let interrupt = &context.host.interrupt;
+    let deadline = context.config.apps.get(before).map_or(Duration::ZERO, |app| app.health.deadline.duration());
+    let limit = Deadline::after(deadline.saturating_mul(2).saturating_add(MOVING_DATA));
+    let mut told = false;
+    let mut say = |why: &str| {
+        if !std::mem::replace(&mut told, true) {
+            context.narrator.say(&format!("waiting for `{before}`, which comes first: {why}"));
+        }
+    };
+    loop {
+        if !lock::wait_until_free(&context.host.dirs, before, limit.left(), interrupt, &mut say)? {
+            return Ok(false);
+        }
+        if !unit::is_to_come(before, &app.name) {
+            return Ok(true);
+        }
+        say("its update is to run now");
+        if interrupt.is_set_within(PAUSE.min(limit.left())) || limit.is_over() {
+            return Ok(false);
+        }
+    }
+}
+
+/// What is wrong with an app that others come after. A file of it that cannot be used is a fault of this app and not of
+/// those.
+fn what_is_wrong(context: &Context<'_>, name: &AppName) -> Result<Option<&'static str>> {
+    let dirs = &context.host.dirs;
+    let Ok(state) = AppState::load(dirs, name) else { return Ok(Some("has a state that cannot be used")) };
+    let Ok(under_way) = journal::peek(dirs, name) else { return Ok(Some("has a journal that cannot be used")) };
+    let is_left = under_way.is_some_and(|progress| progress.last != EventName::Begun);
+    let last = state.last_run.as_ref().map(|run| run.outcome.as_str());
+    if is_left || state.stuck.is_some() || matches!(last, Some("rolled-back" | "stuck" | "stuck-already")) {
+        return Ok(Some("is not as it should be"));
+    }
+    let Some(app) = context.config.apps.get(name) else { return Ok(None) };
+    let runs = match deployer::open(context.host, app)?.observe()? {
+        Observed::Present(deployment) => !matches!(deployment.state, Convergence::Died(_) | Convergence::Down),
+        Observed::Absent { .. } => true,
+    };
+    Ok((!runs).then_some("does not run"))
 }
 
 /// Asks the recipe's remote. A failure touches nothing; after some in a row the operator is told.

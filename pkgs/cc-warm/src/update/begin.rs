@@ -11,7 +11,7 @@ use super::outcome::Outcome;
 use super::saga::{Begun, EventName, Kind, StuckOn};
 use super::turn::Turn;
 use crate::config::App;
-use crate::deployer::{Deployer, Known, Observed, Release};
+use crate::deployer::{Convergence, Deployer, Deployment, Known, Observed, Release};
 use crate::downtime::Stopwatch;
 use crate::health::Continuity;
 use crate::identity::Identity;
@@ -57,11 +57,18 @@ impl Start<'_> {
         self.perform().map_err(|error| notice::of_unfinished(context, &app.name, error))
     }
 
+    /// Whether the app is not down yet, as far as that is known.
+    fn is_up(&self) -> bool {
+        let runs = |deployment: &Deployment| deployment.state != Convergence::Down;
+        self.was_stuck.is_none() && matches!(self.observed, Observed::Present(deployment) if runs(deployment))
+    }
+
     fn perform(self) -> Result<Outcome> {
         let (from, generation) = match self.observed {
             Observed::Present(deployment) => (known(&deployment.what), Some(deployment.generation.clone())),
             Observed::Absent { .. } => (None, None),
         };
+        let is_up = self.is_up();
         let host = self.context.host;
         let (was_stuck, stuck_on) = self.was_stuck.unzip();
         let begun = Begun {
@@ -91,7 +98,7 @@ impl Start<'_> {
             narrator: self.context.narrator,
             staged: self.staged,
             turn: self.turn,
-            watch: Stopwatch::default(),
+            watch: Stopwatch::of_unseen(!is_up),
             shutdown: host.interrupt.by_shutdown(),
         };
         if let Err(error) = operation.run(self.to) {

@@ -41,8 +41,8 @@ fn tell(context: &Context<'_>, name: &AppName, error: &anyhow::Error) -> Result<
         // Whoever is asked to end ends in errors.
         Exit::Failed | Exit::Refused if !context.host.interrupt.is_set() => {
             // First what is told: the disk may be full.
-            if is_down(context, name) {
-                notice::down(context, name, &reason)?;
+            if let Some(way_up) = way_up(context, name) {
+                notice::down(context, name, &reason, way_up)?;
             } else if !error::is_told(error) {
                 notice::update_failed(context, name, &reason)?;
             }
@@ -52,15 +52,22 @@ fn tell(context: &Context<'_>, name: &AppName, error: &anyhow::Error) -> Result<
     }
 }
 
-/// Whether the app should run and does not, as far as that can be known.
-fn is_down(context: &Context<'_>, name: &AppName) -> bool {
-    let Some(app) = context.config.apps.get(name) else { return false };
-    match deployer::open(context.host, app).and_then(|deployer| Ok(deployer.observe()?)) {
-        Ok(Observed::Present(deployment)) => deployment.state == Convergence::Down,
-        // Its operator wants it back.
-        Ok(Observed::Absent { .. }) => AppState::load(&context.host.dirs, name).is_ok_and(|state| state.resumed),
-        Err(_) => false,
+/// The command that starts the app, if it should run and does not, as far as that can be known.
+fn way_up(context: &Context<'_>, name: &AppName) -> Option<String> {
+    let app = context.config.apps.get(name)?;
+    let observed = deployer::open(context.host, app).ok()?.observe().ok()?;
+    match observed {
+        Observed::Present(deployment) if deployment.state == Convergence::Down => {
+            Some(format!("cc-warm recover {name}"))
+        }
+        Observed::Absent { .. } if is_wanted_back(context, name) => Some(format!("cc-warm update {name}")),
+        _ => None,
     }
+}
+
+/// Whether the operator wants an app back that was undeployed.
+pub(super) fn is_wanted_back(context: &Context<'_>, name: &AppName) -> bool {
+    AppState::load(&context.host.dirs, name).is_ok_and(|state| state.resumed)
 }
 
 /// In the state, which the apps that come after go by, and in the history, where the same every night is one line.

@@ -165,6 +165,16 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, which: &Which) 
             .because(error)
     })?;
     must_be_whole(context, app, &store, chosen)?;
+    // What is down already does not wait for others.
+    let turn = if was_stuck.is_none() && matches!(observed, Observed::Present(_)) {
+        let turn = Turn::take(context, app, deployer.as_ref())?;
+        if turn.is_none() {
+            return Ok(turn::missed(context));
+        }
+        turn
+    } else {
+        None
+    };
     must_go_back(app, deployer.as_ref(), &release)?;
     if is_good {
         must_fit_beside(app, deployer.as_ref(), &store, chosen)?;
@@ -180,7 +190,7 @@ pub fn restore(context: &Context<'_>, app: &App, lock: &AppLock, which: &Which) 
         to: &release,
         continuity: None,
         staged: None,
-        turn: None,
+        turn,
         restoring: Some(chosen.id.clone()),
         was_stuck,
     }

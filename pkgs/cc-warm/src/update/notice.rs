@@ -167,11 +167,11 @@ pub fn update_failed(context: &Context<'_>, name: &AppName, reason: &str) -> Res
     context.raise(name, alert.hint(format!("cc-warm update {name}")))
 }
 
-/// It is deployed and does not run, and could not be started.
-pub fn down(context: &Context<'_>, name: &AppName, reason: &str) -> Result<()> {
+/// It should run and does not, and could not be started; `way_up` is the command that tries it again.
+pub fn down(context: &Context<'_>, name: &AppName, reason: &str, way_up: String) -> Result<()> {
     let title = format!("{name} is down, and could not be started");
     let alert = Alert::new(Kind::Down, "down", title).fact("because", reason);
-    context.raise(name, alert.hint(format!("cc-warm recover {name}")))
+    context.raise(name, alert.hint(way_up))
 }
 
 /// Somebody changed it while its update was prepared.

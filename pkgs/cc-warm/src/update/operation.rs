@@ -30,14 +30,17 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// Why nothing more is done in a shutdown.
 pub(super) const GOING_DOWN: &str = "the machine is going down; the recovery at its next boot settles it";
 
+/// How long a deployer that does not answer is asked again.
 #[cfg(not(feature = "fault-points"))]
-fn patience() -> Duration {
+#[must_use]
+pub fn patience() -> Duration {
     PATIENCE
 }
 
 /// Tests have less of it.
 #[cfg(feature = "fault-points")]
-fn patience() -> Duration {
+#[must_use]
+pub fn patience() -> Duration {
     let wanted = std::env::var("CC_WARM_PATIENCE_MS").ok().and_then(|ms| ms.parse().ok());
     wanted.map_or(PATIENCE, Duration::from_millis)
 }

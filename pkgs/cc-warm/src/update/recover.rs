@@ -5,6 +5,7 @@ use anyhow::{Result, anyhow};
 
 use super::context::Context;
 use super::effects;
+use super::failed;
 use super::journal::Journal;
 use super::notice;
 use super::operation::{Operation, Setback};
@@ -49,13 +50,14 @@ fn settle_quietly(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Resu
         app: &app,
         deployer: deployer.as_ref(),
         store: &store,
-        predecessors: Vec::new(),
+        predecessors: context.predecessors(&app),
         lock,
         journal,
         narrator: context.narrator,
         staged: None,
         turn: None,
-        watch: Stopwatch::default(),
+        // Whoever began it saw the stop.
+        watch: Stopwatch::of_unseen(true),
         shutdown: context.host.interrupt.by_shutdown(),
     };
     if !matches!(plan, Plan::Finish | Plan::LeaveStuck) {
@@ -103,9 +105,17 @@ pub fn recover(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<
     let deployer = deployer::open(context.host, app)?;
     let observed = deployer.observe().map_err(|error| deployer::classified(error.into()))?;
     notice::answers(context, app)?;
-    let Some(what) = down(observed) else {
-        context.resolve(name, &[AlertKind::Down])?;
-        return Ok(settled);
+    let what = match observed {
+        Observed::Present(deployment) if deployment.state == Convergence::Down => deployment.what,
+        // Whether anything may be started on its data, an update finds out.
+        Observed::Absent { .. } if failed::is_wanted_back(context, name) => {
+            context.narrator.say(&format!("it is not deployed, and wanted back: `cc-warm update {name}` starts it"));
+            return Ok(settled);
+        }
+        _ => {
+            context.resolve(name, &[AlertKind::Down])?;
+            return Ok(settled);
+        }
     };
     match what {
         Known::Yes(identity) => super::manual::restart(context, app, lock, &identity).map(Some),
@@ -114,14 +124,6 @@ pub fn recover(context: &Context<'_>, name: &AppName, lock: &AppLock) -> Result<
             let hint = format!("deploy a published version by hand, then run `cc-warm adopt {name}`");
             Err(Problem::new(what).hint(hint).into())
         }
-    }
-}
-
-/// What is deployed, if nothing of it runs.
-fn down(observed: Observed) -> Option<Known> {
-    match observed {
-        Observed::Present(deployment) if deployment.state == Convergence::Down => Some(deployment.what),
-        _ => None,
     }
 }
 

@@ -68,9 +68,7 @@ fn note_waiting(state: &mut AppState, outcome: &Outcome, now: jiff::Timestamp) {
 fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) -> Result<Outcome> {
     match recover::settle(context, &app.name, lock)? {
         None => {}
-        Some(Outcome::StuckAlready { reason } | Outcome::Stuck { reason, .. }) => {
-            return Ok(Outcome::StuckAlready { reason });
-        }
+        Some(stuck @ (Outcome::StuckAlready { .. } | Outcome::Stuck { .. })) => return Ok(stuck),
         Some(settled) => context.narrator.say(&settled.describe()),
     }
     let now = context.host.clock.now();
@@ -79,6 +77,9 @@ fn attempt(context: &Context<'_>, app: &App, lock: &AppLock, at_any_time: bool) 
         return Ok(Outcome::Paused { reason: paused.reason.clone() });
     }
     if let Some(reason) = before::infrastructure(context, app)? {
+        if context.host.interrupt.is_set() {
+            return Ok(Outcome::Cancelled);
+        }
         notice::predecessor(context, app, &reason)?;
         return Ok(Outcome::NotReady { reason: Untrusted::new(reason) });
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failure is how a test speaks")]
 
+mod after;
 mod before_anything;
 mod crash;
 mod disk;
@@ -21,6 +22,7 @@ mod repaired;
 mod repository;
 mod rules;
 mod screen;
+mod settled;
 mod shutdown;
 mod signals;
 mod text;

@@ -1,7 +1,7 @@
 //! Being asked to end, and being in somebody's way: with the real program, halted at a point of its work.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -97,13 +97,20 @@ impl Going {
         Self::until(start(fixture, words, ""), what)
     }
 
-    fn until(mut child: Child, what: &str) -> Self {
+    /// `child`, once it has told `what`.
+    pub(crate) fn until(mut child: Child, what: &str) -> Self {
         let told = BufReader::new(child.stderr.take().unwrap());
         let mut going = Self { told, child, text: String::new() };
         while !going.text.contains(what) {
             assert_ne!(going.told.read_line(&mut going.text).unwrap(), 0, "it never told `{what}`: {}", going.text);
         }
         going
+    }
+
+    /// It gets `signal`.
+    pub(crate) fn gets(self, signal: Signal) -> Self {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self
     }
 
     /// Waits for its end.
@@ -118,7 +125,7 @@ fn start(fixture: &Fixture, words: &[&str], faults: &str) -> Child {
     command(fixture, words, faults).spawn().unwrap()
 }
 
-fn command(fixture: &Fixture, words: &[&str], faults: &str) -> Command {
+pub(crate) fn command(fixture: &Fixture, words: &[&str], faults: &str) -> Command {
     let mut command = Command::new(fixture.sandbox.program());
     command
         .arg("--config")
@@ -343,4 +350,18 @@ fn who_waits_is_told_for_whom_and_goes_on_afterwards() {
     update.goes_on().expect(0);
     let output = waiting.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "notes: up to date at 1.1.0+2\n");
+}
+
+#[test]
+fn a_restore_waits_while_another_app_on_the_file_system_is_stopped() {
+    let fixture = Fixture::running();
+    fixture.run(&["snapshot", APP]).expect(0);
+    let device = std::fs::metadata(fixture.sandbox.volume().unwrap()).unwrap().dev();
+    let other = std::fs::File::open(fixture.sandbox.state_dir().join("stopped").join(device.to_string())).unwrap();
+    other.lock().unwrap();
+    let restore = start(&fixture, &["restore", APP, "--yes"], "");
+    let restore = Going::until(restore, "waiting: another app on the same file system is stopped");
+    assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));
+    drop(other);
+    restore.ends().expect(0);
 }

@@ -226,7 +226,7 @@ fn a_recovery() {
     | notes: deploying 1.0.0+1
     | notes: waiting until it is healthy, for 2s at most
     | notes: kept: the failed version's data, as `.cc-warm-failed-ID` beside the `_data` of each volume
-    notes: rolled back: 1.1.0+2 was cut short, 1.0.0+1 runs again, down for N s
+    notes: rolled back: 1.1.0+2 was cut short, 1.0.0+1 runs again
       - it was cut short (a crash, a power cut or a kill)
     ");
     assert_snapshot!(screen.alerts(), @"
