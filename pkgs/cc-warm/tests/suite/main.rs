@@ -23,5 +23,6 @@ mod screen;
 mod shutdown;
 mod signals;
 mod text;
+mod undeclared;
 mod unsuitable;
 mod wrong_data;
