@@ -53,6 +53,15 @@ pub struct Held {
     pub since: Timestamp,
 }
 
+impl Held {
+    /// The same, since when it was held `before`, whatever the reasons were then.
+    #[must_use]
+    pub fn as_before(self, before: Option<&Self>) -> Self {
+        let since = before.filter(|before| before.version == self.version && before.commit == self.commit);
+        Self { since: since.map_or(self.since, |before| before.since), ..self }
+    }
+}
+
 /// What waits for a window of time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
