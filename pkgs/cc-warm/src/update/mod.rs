@@ -28,3 +28,4 @@ pub mod run;
 pub mod saga;
 pub mod staging;
 pub mod turn;
+mod unmanaged;
