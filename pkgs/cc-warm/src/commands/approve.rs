@@ -7,6 +7,7 @@ use super::session::Session;
 use crate::cli::{Global, WaitFlag};
 use crate::config::names::AppName;
 use crate::error::{Exit, Problem};
+use crate::gate;
 use crate::recipe::version::Version;
 use crate::state::{AppState, Approved};
 
@@ -39,6 +40,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         .hint(format!("cc-warm plan {}", args.app))
         .into());
     };
+    if let Some(why) = gate::excluded(&app.update, &args.version) {
+        let problem = format!("{} would not be tried, approved or not ({why}); nothing was approved", args.version);
+        let hint = format!("services.ccWarm.apps.{}.update.pin and .ignore say which versions are", args.app);
+        return Err(Problem::new(problem).exit(Exit::Refused).hint(hint).into());
+    }
     let approved =
         Approved { version: args.version.clone(), commit: found.commit.clone(), at: session.host.clock.now() };
     state.approved.retain(|known| known.version != args.version);

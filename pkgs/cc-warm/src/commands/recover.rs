@@ -2,17 +2,18 @@
 
 use anyhow::Result;
 
-use super::results::Results;
+use super::results::{Results, worse};
 use super::session::{Session, Voice};
 use crate::cli::{Apps, Global, WaitFlag};
 use crate::config::names::AppName;
-use crate::error::Exit;
-use crate::sys::out::show;
+use crate::error::{self, Exit, Problem};
+use crate::sys::out::{say, show};
+use crate::update::outcome::Outcome;
 use crate::update::{failed, recover};
 
 /// Settles operations that were cut short by a crash, a power cut or a kill.
 ///
-/// From the state folder alone. Then starts again what ran before the machine was booted. Runs at boot. Apps whose journal is in order are not touched.
+/// From the state folder alone: a configuration that cannot be used only has to name that. Then starts again what ran before the machine was booted. Runs at boot. Apps whose journal is in order are not touched.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -23,7 +24,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
-    let session = Session::open(global)?;
+    let (session, unusable) = Session::recovering(global)?;
     let apps = if args.apps.apps.is_empty() { known(&session)? } else { args.apps.apps.clone() };
     let mut results = Results::new(session.json);
     for app in &apps {
@@ -35,7 +36,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         });
         match recovered {
             Ok(None) => {}
-            Ok(Some(outcome)) => results.outcome(app, &outcome)?,
+            Ok(Some(outcome)) => results.outcome_for(app, &outcome, exit_of(&outcome))?,
             Err(error) => results.error(app, error),
         }
     }
@@ -43,9 +44,22 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         show!("nothing to recover");
     }
     let exit = results.finish()?;
-    session.deliver();
-    // Going back is what a recovery is for.
-    Ok(if exit == Exit::RolledBack { Exit::Done } else { exit })
+    let Some(error) = unusable else {
+        session.deliver();
+        return Ok(exit);
+    };
+    let what = "only what was cut short was looked at: the configuration, which says what else runs, cannot be used";
+    let error = anyhow::Error::from(Problem::new(what).exit(error::exit_of(&error)).because(error));
+    say!("{}", error::report(&error).trim_end());
+    Ok(worse(exit, error::exit_of(&error)))
+}
+
+/// Going back is what a recovery is for. What became of another app is no better for it.
+fn exit_of(outcome: &Outcome) -> Exit {
+    match outcome.exit() {
+        Exit::RolledBack => Exit::Done,
+        exit => exit,
+    }
 }
 
 /// Every declared app, and every one that left something in the state folder.

@@ -39,11 +39,26 @@ pub struct Session {
 impl Session {
     /// For commands that change something: makes the state folder, and reacts to signals.
     pub fn open(global: &Global) -> Result<Self> {
-        let session = Self::look(global)?;
-        home::open(&session.host.dirs)?;
+        Self::inspect(global)?.opened()
+    }
+
+    fn opened(self) -> Result<Self> {
+        home::open(&self.host.dirs)?;
         let interrupt = Interrupt::on_signals()?;
-        let recipes = session.recipes.ends_with(&interrupt);
-        Ok(Self { host: Host { interrupt, ..session.host }, recipes, ..session })
+        let recipes = self.recipes.ends_with(&interrupt);
+        Ok(Self { host: Host { interrupt, ..self.host }, recipes, ..self })
+    }
+
+    /// For `recover`, which needs no more than the journals. With a configuration that cannot be used there is no app in it,
+    /// and no alert is delivered; what is wrong with it comes along.
+    pub fn recovering(global: &Global) -> Result<(Self, Option<anyhow::Error>)> {
+        match Config::load(&global.config) {
+            Ok(config) => Ok((Self::with(config, global)?.opened()?, None)),
+            Err(error) => {
+                let Ok(config) = Config::of_state_dir(&global.config) else { return Err(error) };
+                Ok((Self::with(config, global)?.opened()?, Some(error)))
+            }
+        }
     }
 
     /// For commands that only look.
@@ -55,7 +70,10 @@ impl Session {
 
     /// For `doctor`, which wants to see a state folder that is not the right one, too.
     pub fn inspect(global: &Global) -> Result<Self> {
-        let config = Config::load(&global.config)?;
+        Self::with(Config::load(&global.config)?, global)
+    }
+
+    fn with(config: Config, global: &Global) -> Result<Self> {
         let dirs = Dirs::new(&config.state_dir);
         let clock = Clock::system();
         let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");

@@ -23,6 +23,7 @@ mod screen;
 mod shutdown;
 mod signals;
 mod text;
+mod told;
 mod undeclared;
 mod unsuitable;
 mod wrong_data;
