@@ -194,7 +194,7 @@ impl AppState {
         above.push(before);
         for identity in above {
             let (operation, reason) = (operation.to_owned(), Untrusted::new(format!("{how} to {}", to.version)));
-            self.reject(Rejected { identity, at, operation, reason });
+            self.reject(Rejected { identity, at, operation, reason, unknown: Map::new() });
         }
     }
 
@@ -221,7 +221,7 @@ impl AppState {
         if self.held.as_ref().is_some_and(|held| held.version <= version) {
             self.held = None;
         }
-        self.last_good = Some(LastGood { identity, at });
+        self.last_good = Some(LastGood { identity, at, unknown: Map::new() });
         self.stuck = None;
         self.first_tried = None;
         self.down_by_hand = None;
@@ -276,10 +276,17 @@ mod tests {
     #[test]
     fn keeps_fields_of_newer_programs() {
         let (_dir, dirs, app) = dirs_with(r#"{"format": 1, "mood": "good"}"#);
+        let mut state = AppState::load(&dirs, &app).unwrap();
+        state.commit(identity("1.0.0+1"), Timestamp::UNIX_EPOCH);
+        state.save(&dirs, &app).unwrap();
+        let path = dirs.app("login").state();
+        let newer =
+            std::fs::read_to_string(&path).unwrap().replace("\"last_good\": {", "\"last_good\": { \"weather\": [1],");
+        std::fs::write(&path, newer).unwrap();
         let state = AppState::load(&dirs, &app).unwrap();
         state.save(&dirs, &app).unwrap();
         let text = std::fs::read_to_string(dirs.app("login").state()).unwrap();
-        assert!(text.contains("mood"), "{text}");
+        assert!(text.contains("mood") && text.contains("weather"), "{text}");
     }
 
     #[test]
@@ -332,7 +339,7 @@ mod tests {
         let approved = |i: &Identity| Approved { version: i.version.clone(), commit: i.commit.clone(), at };
         let mut state = AppState { approved: vec![approved(&tried), approved(&other)], ..AppState::default() };
         let (operation, reason) = ("one".to_owned(), Untrusted::new("x"));
-        state.reject(Rejected { identity: tried, at, operation, reason });
+        state.reject(Rejected { identity: tried, at, operation, reason, unknown: Map::new() });
         assert_eq!(state.approved, [approved(&other)]);
     }
 
@@ -369,7 +376,7 @@ mod tests {
         let held = |version: &str, reason: &str, day: i64| {
             let Identity { version, commit, .. } = identity(version);
             let since = Timestamp::from_second(day * 86_400).unwrap();
-            Held { version, commit, reasons: vec![reason.to_owned()], since }
+            Held { version, commit, reasons: vec![reason.to_owned()], approvable: true, since }
         };
         let first = held("2.0.0+1", "process 12 (`restic`) has a volume of it", 0);
         let next = held("2.0.0+1", "process 97 (`restic`) has a volume of it", 1).as_before(Some(&first));
@@ -384,8 +391,13 @@ mod tests {
         let mut state = AppState::default();
         let at = Timestamp::UNIX_EPOCH;
         let held = identity("2.0.0+1");
-        state.held =
-            Some(Held { version: held.version.clone(), commit: held.commit.clone(), reasons: vec![], since: at });
+        state.held = Some(Held {
+            version: held.version.clone(),
+            commit: held.commit.clone(),
+            reasons: vec![],
+            approvable: true,
+            since: at,
+        });
         state.commit(identity("1.1.0+1"), at);
         assert!(state.held.is_some());
         state.commit(held.clone(), at);

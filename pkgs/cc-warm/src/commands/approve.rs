@@ -10,6 +10,7 @@ use crate::error::{Exit, Problem};
 use crate::gate;
 use crate::recipe::version::Version;
 use crate::state::{AppState, Approved};
+use crate::sys::untrusted::Untrusted;
 
 /// Lets one version, at the commit that its tag names now, pass the first gate once.
 ///
@@ -53,9 +54,16 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     state.rejected.retain(|rejected| rejected.identity.version != args.version);
     state.save(&session.host.dirs, &args.app)?;
     let mut results = Results::new(session.json);
-    let sentence = format!("{} (commit {}) may pass, once", args.version, found.commit.short());
+    let mut sentence = format!("{} (commit {}) may pass, once", args.version, found.commit.short());
+    let mut next = "update";
+    let held = state.held.as_ref().filter(|held| held.version == args.version && held.commit == found.commit);
+    if let Some(held) = held.filter(|held| !held.approvable) {
+        let reasons = held.reasons.iter().map(|reason| format!("\n  - {}", Untrusted::new(reason).terminal()));
+        sentence = format!("{sentence}; but it was held for what no approval lifts:{}", reasons.collect::<String>());
+        next = "plan";
+    }
     let done = Done::new("approved", sentence)
-        .hint(format!("cc-warm update {}", args.app))
+        .hint(format!("cc-warm {next} {}", args.app))
         .with("version", args.version.to_string())
         .with("commit", found.commit.to_string());
     results.done(&args.app, done);

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use serde_json::Map;
 
 use super::leftovers;
 use super::operation::{GOING_DOWN, Operation, Setback};
@@ -51,7 +52,7 @@ impl Operation<'_> {
                 }
             }
             if cause == Cause::Failed {
-                state.reject(Rejected { identity, at: now, operation, reason: reason.clone() });
+                state.reject(Rejected { identity, at: now, operation, reason: reason.clone(), unknown: Map::new() });
             }
             state.save(&self.host.dirs, &self.app.name)?;
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use serde_json::Map;
 
 use super::context::Context;
 use super::journal::{Journal, JournalError};
@@ -105,7 +106,7 @@ fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {
             let known = state.stuck.as_ref().is_some_and(|stuck| stuck.operation == progress.begun.operation);
             if let (Outcome::Stuck { reason, .. }, false) = (outcome, known) {
                 let (operation, reason) = (progress.begun.operation.clone(), reason.clone());
-                state.stuck = Some(StuckNote { operation, since: now, reason });
+                state.stuck = Some(StuckNote { operation, since: now, reason, unknown: Map::new() });
                 // Of one that was stuck before, what is on its data is known no better than then, unless it was restored.
                 if progress.begun.was_stuck.is_none() || progress.restored {
                     (state.named, state.seen_other) = (named(), None);

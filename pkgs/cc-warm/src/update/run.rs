@@ -222,7 +222,8 @@ impl Run<'_> {
     fn note_held(&self, state: &mut AppState, waits: &Waits) -> Result<()> {
         let Some(Candidate { version, commit }) = waits.candidate.clone() else { return Ok(()) };
         let since = self.context.host.clock.now();
-        let held = Held { version, commit, reasons: waits.reasons.clone(), since }.as_before(state.held.as_ref());
+        let held = Held { version, commit, reasons: waits.reasons.clone(), approvable: waits.approvable, since }
+            .as_before(state.held.as_ref());
         if state.held.as_ref() != Some(&held) {
             state.held = Some(held);
             self.save(state)?;

@@ -58,6 +58,8 @@ fn that_somebody_uses_its_data_is_told_once_whoever_it_is_this_night() {
     }
     assert_ne!(nights[0]["reasons"], nights[1]["reasons"]);
     assert_eq!(nights[0]["since"], nights[1]["since"]);
+    let said = fixture.run(&["approve", APP, "1.1.0+2"]).expect(0);
+    assert!(said.contains("no approval lifts") && said.contains("hint: cc-warm plan notes"), "{said}");
     let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap();
     let told = serde_json::Deserializer::from_str(&alerts)
         .into_iter::<serde_json::Value>()
