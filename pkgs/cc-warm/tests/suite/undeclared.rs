@@ -1,9 +1,11 @@
 //! An app that is taken out of the configuration, and forgotten.
 
+use std::os::unix::fs::PermissionsExt;
+
 use cc_warm::demo::maker::Behaviour;
 use cc_warm::demo::sandbox::APP;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, Ran};
 
 /// Takes the app out of the configuration. What was in it.
 fn remove(fixture: &Fixture) -> Vec<u8> {
@@ -74,5 +76,38 @@ fn one_that_was_forgotten_in_part_is_forgotten_whole() {
     assert!(left(&fixture).iter().any(|left| left.starts_with("trash/")), "{:?}", left(&fixture));
     fixture.run(&["forget", APP]).expect(0);
     assert_eq!(left(&fixture), Vec::<String>::new());
+    fixture.run(&["forget", APP]).expect(24);
+}
+
+/// A docker that keeps one image for the app, notes what it is asked, and does what it is asked if it `works`.
+fn docker(fixture: &Fixture, works: bool) -> String {
+    let dir = fixture.sandbox.dir().join("bin");
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = dir.join("docker");
+    let (asked, code) = (dir.join("asked"), i32::from(!works));
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {}\n[ \"$2\" = ls ] && echo cc-warm.invalid/x/notes:1\nexit {code}\n",
+        asked.display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn what_a_swarm_app_left_goes_once_docker_gives_up_its_images() {
+    let fixture = Fixture::running();
+    fixture.run(&["undeploy", APP]).expect(0);
+    remove(&fixture);
+    let kept = fixture.sandbox.state_dir().join("abra").join(APP);
+    std::fs::create_dir_all(kept.join("code")).unwrap();
+    let forget =
+        |path: String| Ran::of(&fixture.sandbox.cc_warm(&["forget", APP]).env("PATH", path).run().unwrap()).expect(0);
+    let said = forget(docker(&fixture, false));
+    assert!(said.contains("stay until docker takes them away: cc-warm forget notes") && kept.exists(), "{said}");
+    let said = forget(docker(&fixture, true));
+    assert!(!said.contains("warning") && !kept.exists(), "{said}");
+    let asked = std::fs::read_to_string(fixture.sandbox.dir().join("bin/asked")).unwrap();
+    assert!(asked.ends_with("image rm --no-prune -- cc-warm.invalid/x/notes:1\n"), "{asked}");
     fixture.run(&["forget", APP]).expect(24);
 }
