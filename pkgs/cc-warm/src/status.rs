@@ -93,7 +93,9 @@ pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
     if let Some(app) = app {
         status.add_observed(host, app, state.as_ref().ok(), progress.as_ref());
     } else {
-        status.notes.push("not declared any more; nothing of it is touched".to_owned());
+        let is_stuck = progress.as_ref().is_some_and(|progress| progress.last == EventName::Stuck);
+        let back = if is_stuck { "; to bring it back, declare it again" } else { "" };
+        status.notes.push(format!("not declared any more; nothing of it is touched{back}"));
     }
     let store = Store::new(&host.dirs, name);
     match store.current() {

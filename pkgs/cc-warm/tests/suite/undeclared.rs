@@ -32,6 +32,7 @@ fn a_stuck_one_can_be_forgotten_and_nothing_else_is_hinted_at() {
     fixture.run_with_fault("act.restore=fail", &["update"]).expect(12);
     remove(&fixture);
     let status = fixture.run(&["status"]).expect(0);
+    assert!(status.contains("to bring it back, declare it again"), "{status}");
     let hints: Vec<&str> = status.lines().filter(|line| line.contains("hint: ")).map(str::trim).collect();
     assert_eq!(hints, ["hint: cc-warm forget notes"], "{status}");
     let said = fixture.run(&["forget", APP]).expect(24);
