@@ -44,10 +44,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         show!("nothing to recover");
     }
     let exit = results.finish()?;
-    let Some(error) = unusable else {
-        session.deliver();
-        return Ok(exit);
-    };
+    session.deliver();
+    let Some(error) = unusable else { return Ok(exit) };
     let what = "only what was cut short was looked at: the configuration, which says what else runs, cannot be used";
     let error = anyhow::Error::from(Problem::new(what).exit(error::exit_of(&error)).because(error));
     say!("{}", error::report(&error).trim_end());

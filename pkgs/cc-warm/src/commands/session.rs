@@ -34,6 +34,8 @@ pub struct Session {
     pub outbox: Outbox,
     /// Whether results are JSON.
     pub json: bool,
+    /// Whether it is known where alerts go.
+    pub has_sinks: bool,
 }
 
 impl Session {
@@ -56,7 +58,8 @@ impl Session {
             Ok(config) => Ok((Self::with(config, global)?.opened()?, None)),
             Err(error) => {
                 let Ok(config) = Config::of_state_dir(&global.config) else { return Err(error) };
-                Ok((Self::with(config, global)?.opened()?, Some(error)))
+                let session = Self::with(config, global)?.opened()?;
+                Ok((Self { has_sinks: false, ..session }, Some(error)))
             }
         }
     }
@@ -86,7 +89,7 @@ impl Session {
             command: format!("cc-warm {command}"),
         };
         let outbox = Outbox::new(&dirs, &config.host, config.reminder.duration());
-        Ok(Self { recipes: Recipes::new(&dirs), outbox, host, config, json: global.json })
+        Ok(Self { recipes: Recipes::new(&dirs), outbox, host, config, json: global.json, has_sinks: true })
     }
 
     /// For operations on one app, told by `voice`.
@@ -138,6 +141,10 @@ impl Session {
 
     /// Sends what is in the outbox. A sink that fails keeps its alerts; that is said, and no error of this command.
     pub fn deliver(&self) {
+        if !self.has_sinks {
+            // An alert that no sink is owed would be gone.
+            return;
+        }
         let options =
             Options { interrupt: self.host.interrupt.clone(), routes: Routes::of(&self.config), ..Options::default() };
         match self.outbox.deliver(&self.config.alerts, self.host.clock.now(), &options) {
