@@ -156,7 +156,11 @@ let
       docker = false;
       alertOnFailure = false;
       network = false;
-      serviceConfig.TimeoutStartSec = "10min";
+      serviceConfig = {
+        TimeoutStartSec = "10min";
+        # As with the delivery itself: a receiver that is down fails no switch.
+        SuccessExitStatus = outcomes.failed;
+      };
     };
   };
 in

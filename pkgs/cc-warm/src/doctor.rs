@@ -317,10 +317,10 @@ fn of_app(app: &AppFacts) -> Vec<Check> {
         );
     }
     match &app.probes {
-        Some(Err(why)) => all.push(
-            check(Level::Bad, format!("unhealthy, so it is not updated: {why}"))
-                .mend(format!("cc-warm status {}", app.name)),
-        ),
+        Some(Err(why)) => all.push(check(Level::Bad, format!("unhealthy, so it is not updated: {why}")).mend(format!(
+            "look into its logs; where it is well, services.ccWarm.apps.{}.health.probes asks the wrong thing",
+            app.name
+        ))),
         Some(Ok(what)) if all.is_empty() => all.push(check(Level::Ok, what.clone())),
         None if all.is_empty() && app.declared => {
             all.push(check(Level::Ok, "it does not run, so its probes were not asked".to_owned()));

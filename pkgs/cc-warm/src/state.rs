@@ -30,6 +30,9 @@ const MOST_REJECTED: usize = 100;
 pub struct AppState {
     /// Always [`FORMAT`] after loading.
     pub format: u32,
+    /// The program that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helper: Option<String>,
     /// What was last seen healthy and committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<LastGood>,
@@ -95,6 +98,7 @@ impl Default for AppState {
     fn default() -> Self {
         Self {
             format: FORMAT,
+            helper: None,
             last_good: None,
             rejected: Vec::new(),
             first_tried: None,
@@ -121,13 +125,14 @@ impl AppState {
     /// The state of `app`; the default if there is none yet.
     pub fn load(dirs: &Dirs, app: &AppName) -> Result<Self> {
         let path = dirs.app(app.as_str()).state();
-        let unusable = |why: String| {
+        let problem = |hint: String, why: String| {
             Problem::new(format!("the state of app `{app}` cannot be used; the app and the file were not touched"))
-                .hint(format!(
-                    "look at `{}`; if it is lost, move it away and run `cc-warm adopt {app}`",
-                    path.display()
-                ))
+                .hint(hint)
                 .because(Unusable(why))
+        };
+        let unusable = |why: String| {
+            let path = path.display();
+            problem(format!("look at `{path}`; if it is lost, move it away and run `cc-warm adopt {app}`"), why)
         };
         let value = durable::read_json::<Value>(&path).map_err(|error| unusable(format!("{error:#}")))?;
         let Some(value) = value else { return Ok(Self::default()) };
@@ -135,7 +140,17 @@ impl AppState {
         if format != Some(u64::from(FORMAT)) {
             let found = format.map_or_else(|| "none".to_owned(), |f| f.to_string());
             let why = format!("`{}` has format {found}, this cc-warm reads format {FORMAT}", path.display());
-            return Err(unusable(why).into());
+            // There is nothing wrong with it: without it, nobody knows any more what went back and what waits.
+            let is_newer = format.is_some_and(|format| format > u64::from(FORMAT));
+            let writer = value.get("helper").and_then(Value::as_str).map(|helper| Untrusted::new(helper).terminal());
+            return Err(match writer {
+                Some(writer) if is_newer => {
+                    problem(format!("{writer} status {app}"), format!("{why}; it was written by `{writer}`"))
+                }
+                None if is_newer => problem("use the newer cc-warm that wrote it".to_owned(), why),
+                _ => unusable(why),
+            }
+            .into());
         }
         serde_json::from_value(value)
             .map_err(|error| unusable(format!("`{}` does not parse: {error}", path.display())).into())
@@ -143,7 +158,8 @@ impl AppState {
 
     /// Replaces the state of `app`, durably. The app's lock must be held.
     pub fn save(&self, dirs: &Dirs, app: &AppName) -> Result<()> {
-        durable::replace_json(&dirs.app(app.as_str()).state(), self)
+        let helper = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
+        durable::replace_json(&dirs.app(app.as_str()).state(), &Self { helper, ..self.clone() })
     }
 
     /// Whether `identity` was tried and went back.
@@ -178,7 +194,7 @@ impl AppState {
         above.push(before);
         for identity in above {
             let (operation, reason) = (operation.to_owned(), Untrusted::new(format!("{how} to {}", to.version)));
-            self.reject(Rejected { identity, at, operation, reason });
+            self.reject(Rejected { identity, at, operation, reason, unknown: Map::new() });
         }
     }
 
@@ -205,7 +221,7 @@ impl AppState {
         if self.held.as_ref().is_some_and(|held| held.version <= version) {
             self.held = None;
         }
-        self.last_good = Some(LastGood { identity, at });
+        self.last_good = Some(LastGood { identity, at, unknown: Map::new() });
         self.stuck = None;
         self.first_tried = None;
         self.down_by_hand = None;
@@ -260,10 +276,17 @@ mod tests {
     #[test]
     fn keeps_fields_of_newer_programs() {
         let (_dir, dirs, app) = dirs_with(r#"{"format": 1, "mood": "good"}"#);
+        let mut state = AppState::load(&dirs, &app).unwrap();
+        state.commit(identity("1.0.0+1"), Timestamp::UNIX_EPOCH);
+        state.save(&dirs, &app).unwrap();
+        let path = dirs.app("login").state();
+        let newer =
+            std::fs::read_to_string(&path).unwrap().replace("\"last_good\": {", "\"last_good\": { \"weather\": [1],");
+        std::fs::write(&path, newer).unwrap();
         let state = AppState::load(&dirs, &app).unwrap();
         state.save(&dirs, &app).unwrap();
         let text = std::fs::read_to_string(dirs.app("login").state()).unwrap();
-        assert!(text.contains("mood"), "{text}");
+        assert!(text.contains("mood") && text.contains("weather"), "{text}");
     }
 
     #[test]
@@ -274,6 +297,27 @@ mod tests {
             assert!(error.contains("state.json") && error.contains("hint: "), "{error}");
             assert_eq!(std::fs::read_to_string(dirs.app("login").state()).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn what_a_newer_program_wrote_is_for_that_program_and_never_to_be_moved_away() {
+        let newer = "/nix/store/x/bin/cc-warm";
+        for (text, hint) in [
+            (format!(r#"{{"format": 2, "helper": "{newer}"}}"#), format!("{newer} status login")),
+            (r#"{"format": 2}"#.to_owned(), "use the newer cc-warm".to_owned()),
+        ] {
+            let (_dir, dirs, app) = dirs_with(&text);
+            let report = crate::error::report(&AppState::load(&dirs, &app).unwrap_err());
+            assert!(report.contains(&hint) && !report.contains("move it away"), "{report}");
+        }
+    }
+
+    #[test]
+    fn the_program_that_wrote_it_is_in_it() {
+        let (_dir, dirs, app) = dirs_with(r#"{"format": 1}"#);
+        AppState::load(&dirs, &app).unwrap().save(&dirs, &app).unwrap();
+        let helper = AppState::load(&dirs, &app).unwrap().helper.unwrap();
+        assert!(helper.starts_with('/'), "{helper}");
     }
 
     #[test]
@@ -295,7 +339,7 @@ mod tests {
         let approved = |i: &Identity| Approved { version: i.version.clone(), commit: i.commit.clone(), at };
         let mut state = AppState { approved: vec![approved(&tried), approved(&other)], ..AppState::default() };
         let (operation, reason) = ("one".to_owned(), Untrusted::new("x"));
-        state.reject(Rejected { identity: tried, at, operation, reason });
+        state.reject(Rejected { identity: tried, at, operation, reason, unknown: Map::new() });
         assert_eq!(state.approved, [approved(&other)]);
     }
 
@@ -328,12 +372,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_is_held_since_the_first_time_for_whatever_reason() {
+        let held = |version: &str, reason: &str, day: i64| {
+            let Identity { version, commit, .. } = identity(version);
+            let since = Timestamp::from_second(day * 86_400).unwrap();
+            Held { version, commit, reasons: vec![reason.to_owned()], approvable: true, since }
+        };
+        let first = held("2.0.0+1", "process 12 (`restic`) has a volume of it", 0);
+        let next = held("2.0.0+1", "process 97 (`restic`) has a volume of it", 1).as_before(Some(&first));
+        assert_eq!((next.since, &next.reasons[0][..10]), (first.since, "process 97"));
+        let other = held("3.0.0+1", "x", 2);
+        assert_eq!(other.clone().as_before(Some(&next)), other);
+        assert_eq!(other.clone().as_before(None), other);
+    }
+
+    #[test]
     fn a_commit_ends_holds_and_approvals_up_to_it() {
         let mut state = AppState::default();
         let at = Timestamp::UNIX_EPOCH;
         let held = identity("2.0.0+1");
-        state.held =
-            Some(Held { version: held.version.clone(), commit: held.commit.clone(), reasons: vec![], since: at });
+        state.held = Some(Held {
+            version: held.version.clone(),
+            commit: held.commit.clone(),
+            reasons: vec![],
+            approvable: true,
+            since: at,
+        });
         state.commit(identity("1.1.0+1"), at);
         assert!(state.held.is_some());
         state.commit(held.clone(), at);

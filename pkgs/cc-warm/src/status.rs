@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::config::names::AppName;
 use crate::config::{App, Config, Warm};
-use crate::deployer::{self, Convergence, Known, Observed};
+use crate::deployer::{self, Convergence, Deployer, Known, Observed};
 use crate::error;
 use crate::host::Host;
 use crate::lock;
@@ -84,6 +84,7 @@ pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
         hints: Vec::new(),
     };
     let progress = status.add_journal(host, name);
+    let of_journal = status.hints.clone();
     let state = AppState::load(&host.dirs, name);
     match &state {
         Ok(state) => status.add_state(state, host.clock.now(), name),
@@ -92,8 +93,9 @@ pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
     if let Some(app) = app {
         status.add_observed(host, app, state.as_ref().ok(), progress.as_ref());
     } else {
-        status.notes.push("not declared any more; nothing of it is touched".to_owned());
-        status.hints.push(format!("cc-warm forget {name}"));
+        let is_stuck = progress.as_ref().is_some_and(|progress| progress.last == EventName::Stuck);
+        let back = if is_stuck { "; to bring it back, declare it again" } else { "" };
+        status.notes.push(format!("not declared any more; nothing of it is touched{back}"));
     }
     let store = Store::new(&host.dirs, name);
     match store.current() {
@@ -115,7 +117,33 @@ pub fn of(host: &Host, name: &AppName, app: Option<&App>) -> AppStatus {
             status.wrong(format!("the known-good cannot be read: {error:#}"), Some(format!("cc-warm verify {name}")));
         }
     }
+    if app.is_none() {
+        status.hints = ways_with_undeclared(name, progress.as_ref(), of_journal);
+    }
     status
+}
+
+/// What speaks against starting what ran last of `app` on the data that is there.
+fn doubt(
+    host: &Host,
+    app: &App,
+    deployer: &dyn Deployer,
+    state: &AppState,
+    observed: &Observed,
+) -> Result<Option<String>> {
+    let Some(good) = &state.last_good else { return Ok(None) };
+    parted::Facts { host, app, deployer, state, observed }.doubt((&good.identity).into())
+}
+
+/// What can be done about an app that is not declared: all that would start, change or check it is refused, and an
+/// operation that was cut short is settled first, as `of_journal` says.
+fn ways_with_undeclared(name: &AppName, progress: Option<&Progress>, of_journal: Vec<String>) -> Vec<String> {
+    let is_under_way = match progress {
+        Some(progress) => progress.last != EventName::Stuck,
+        // It may have one that cannot be read.
+        None => !of_journal.is_empty(),
+    };
+    if is_under_way { of_journal } else { vec![format!("cc-warm forget {name}")] }
 }
 
 impl AppStatus {
@@ -211,16 +239,28 @@ impl AppStatus {
         self.wrong(note.to_owned(), Some(format!("cc-warm {next} {name}")));
     }
 
+    /// That what ran last would not be started on its data, whoever asks for it.
+    fn add_doubt(&mut self, name: &AppName, why: &str) {
+        let refused = ["update", "resume"].map(|word| format!("cc-warm {word} {name}"));
+        self.hints.retain(|hint| !refused.contains(hint));
+        self.wrong(format!("it would not be started again: {why}"), None);
+        self.hints.extend(parted::ways_out(name));
+    }
+
     fn add_observed(&mut self, host: &Host, app: &App, state: Option<&AppState>, progress: Option<&Progress>) {
         let look = || -> Result<_> {
             let deployer = deployer::open(host, app)?;
             let moved = state.map(|state| parted::moved(deployer.as_ref(), state)).transpose()?.flatten();
-            Ok((deployer.observe()?, moved))
+            let observed = deployer.observe()?;
+            let doubt = state.map(|state| doubt(host, app, deployer.as_ref(), state, &observed));
+            Ok((observed, moved, doubt.transpose().unwrap_or_default().flatten()))
         };
-        let observed = look().map(|(observed, moved)| {
+        let mut doubt = None;
+        let observed = look().map(|(observed, moved, why)| {
             if let Some(moved) = moved {
                 self.wrong(format!("elsewhere: {moved}"), Some(format!("cc-warm plan {}", app.name)));
             }
+            doubt = why;
             observed
         });
         match observed {
@@ -229,6 +269,9 @@ impl AppStatus {
                 self.state = "absent";
                 if let Some(state) = state.filter(|_| app.warm == Warm::Live && progress.is_none()) {
                     self.add_absent(&app.name, state);
+                    if let Some(why) = doubt {
+                        self.add_doubt(&app.name, &why);
+                    }
                 }
             }
             Ok(Observed::Present(deployment)) => {
@@ -261,6 +304,36 @@ impl AppStatus {
                     }
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::update::saga::samples::begun;
+    use crate::update::saga::{Event, LiveData};
+
+    #[test]
+    fn of_an_app_that_is_not_declared_no_command_is_named_that_is_refused() {
+        let name = "login".parse::<AppName>().unwrap();
+        let journal = |events: &[Event]| {
+            let first = Progress::start(Event::Begun(Box::new(begun()))).unwrap();
+            events.iter().try_fold(first, |progress, event| progress.apply(event.clone())).unwrap()
+        };
+        let stuck = Event::Stuck { reason: Untrusted::new("x"), data: LiveData::Failed, running: None, damaged: false };
+        let (forget, recover) = ("cc-warm forget login", "cc-warm recover login");
+        for (progress, of_journal, wanted) in [
+            (None, None, Some(forget)),
+            (None, Some("move it away"), Some("move it away")),
+            (Some(journal(&[Event::Stopping])), Some(recover), Some(recover)),
+            // It is being worked on.
+            (Some(journal(&[Event::Stopping])), None, None),
+            (Some(journal(&[Event::Stopping, stuck])), Some("cc-warm restore login"), Some(forget)),
+        ] {
+            let of_journal = of_journal.map(str::to_owned).into_iter().collect();
+            let ways = ways_with_undeclared(&name, progress.as_ref(), of_journal);
+            assert_eq!(ways.first().map(String::as_str), wanted, "{ways:?}");
         }
     }
 }

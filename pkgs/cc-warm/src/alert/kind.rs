@@ -140,13 +140,13 @@ impl Kind {
                 Facts,
                 Critical,
                 "A snapshot no longer has the content that was recorded when it was taken: the disk, or somebody, changed it. A rollback to it would be refused.",
-                "Check the disk. While the app is healthy, take a new one: `cc-warm snapshot <app>`.",
+                "Check the disk. While the app is healthy, take a new one: `cc-warm snapshot <app>`. The damaged one is kept for a while as the one before; `cc-warm verify <app>` ends this once all are whole.",
             ),
             Self::RolledBack => doc(
                 "rolled-back",
                 Event,
                 Warning,
-                "A new version was not healthy. The prior version runs again with the data it had when it was stopped; what users wrote since then is in the failed data, which is kept for a while. The version is not tried again.",
+                "A new version was not healthy. The prior version runs again with the data it had when it was stopped; what users wrote since then is in the failed data, which is kept for a while. What is `unmanaged` does not go back: the alert names it. The version is not tried again.",
                 "Read the reason and the notes. Report it to the recipe's maintainers. `cc-warm retry <app>` tries it again; a newer version is tried by itself.",
             ),
             Self::FirstDeployFailed => doc(
@@ -161,7 +161,7 @@ impl Kind {
                 Fact,
                 Warning,
                 "An update is there, but the app is not healthy as it runs now, so it was not touched, and no snapshot was taken of its data.",
-                "Mend the app, or the probe, whose answer the alert has. The next run goes on by itself.",
+                "Mend the app, or the probe, whose answer the alert has; `cc-warm doctor` asks it again. The next run goes on by itself.",
             ),
             Self::PrepareFailed => doc(
                 "prepare-failed",

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use serde_json::Map;
 
 use super::results::{Done, Results};
 use super::session::Session;
@@ -42,7 +43,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
         let pause = || -> Result<()> {
             let _lock = session.lock(&app, args.wait.wait())?;
             let mut state = AppState::load(&session.host.dirs, &app)?;
-            state.paused = Some(Paused { since: now, until, reason: args.reason.clone() });
+            state.paused = Some(Paused { since: now, until, reason: args.reason.clone(), unknown: Map::new() });
             state.save(&session.host.dirs, &app)
         };
         // One that is busy keeps no other from being paused.

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::results::Results;
+use super::results::{Results, worse};
 use super::session::{Session, Voice};
 use crate::cli::{Apps, Global, WaitFlag};
 use crate::config::names::AppName;
 use crate::deployer::{self, DeployError};
-use crate::error::{self, Exit};
+use crate::error::{self, Exit, Problem};
 use crate::sys::clock::Deadline;
 use crate::sys::notify;
 use crate::sys::out::{say, show};
@@ -23,7 +23,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 
 /// Settles operations that were cut short by a crash, a power cut or a kill.
 ///
-/// From the state folder alone. Then starts again what ran before the machine was booted. Runs at boot. Apps whose journal is in order are not touched.
+/// From the state folder alone: a configuration that cannot be used only has to name that. Then starts again what ran before the machine was booted. Runs at boot. Apps whose journal is in order are not touched.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -45,7 +45,7 @@ struct Left {
 
 /// Runs it.
 pub fn run(global: &Global, args: &Args) -> Result<Exit> {
-    let session = Session::open(global)?;
+    let (session, unusable) = Session::recovering(global)?;
     let apps = if args.apps.apps.is_empty() { known(&session)? } else { args.apps.apps.clone() };
     for app in &apps {
         session.must_be_known(app)?;
@@ -66,7 +66,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
             }
             match attempt(&session, args, &app).map_err(deployer::classified) {
                 Ok(None) => {}
-                Ok(Some(outcome)) => results.outcome(&app, &outcome)?,
+                Ok(Some(outcome)) => results.outcome_for(&app, &outcome, exit_of(&outcome))?,
                 Err(error) if may_wait && error::exit_of(&error) == Exit::NotReady => {
                     say!("{app}: {}", error::report(&error).trim_end());
                     later.push(Left { app, error: Some(error) });
@@ -97,8 +97,19 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     }
     let exit = results.finish()?;
     session.deliver();
-    // Going back is what a recovery is for.
-    Ok(if exit == Exit::RolledBack { Exit::Done } else { exit })
+    let Some(error) = unusable else { return Ok(exit) };
+    let what = "only what was cut short was looked at: the configuration, which says what else runs, cannot be used";
+    let error = anyhow::Error::from(Problem::new(what).exit(error::exit_of(&error)).because(error));
+    say!("{}", error::report(&error).trim_end());
+    Ok(worse(exit, error::exit_of(&error)))
+}
+
+/// Going back is what a recovery is for. What became of another app is no better for it.
+fn exit_of(outcome: &Outcome) -> Exit {
+    match outcome.exit() {
+        Exit::RolledBack => Exit::Done,
+        exit => exit,
+    }
 }
 
 fn attempt(session: &Session, args: &Args, app: &AppName) -> Result<Option<Outcome>> {

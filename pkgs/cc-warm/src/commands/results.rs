@@ -60,9 +60,14 @@ impl Results {
 
     /// An operation on `app` ended.
     pub fn outcome(&mut self, app: &AppName, outcome: &Outcome) -> Result<()> {
+        self.outcome_for(app, outcome, outcome.exit())
+    }
+
+    /// The same, of a command for which that is `exit`.
+    pub fn outcome_for(&mut self, app: &AppName, outcome: &Outcome, exit: Exit) -> Result<()> {
         notify::status(&format!("{app}: {}", outcome.describe()));
         self.line(app, &outcome.describe(), outcome.hint(app.as_str()).as_deref());
-        self.row(app, outcome.exit(), serde_json::to_value(outcome)?);
+        self.row(app, exit, serde_json::to_value(outcome)?);
         Ok(())
     }
 

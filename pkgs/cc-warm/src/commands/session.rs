@@ -34,16 +34,40 @@ pub struct Session {
     pub outbox: Outbox,
     /// Whether results are JSON.
     pub json: bool,
+    /// Whether it is known where alerts go.
+    pub has_sinks: bool,
 }
 
 impl Session {
     /// For commands that change something: makes the state folder, and reacts to signals.
     pub fn open(global: &Global) -> Result<Self> {
-        let session = Self::look(global)?;
-        home::open(&session.host.dirs, session.config.is_on_swarm())?;
+        let session = Self::inspect(global)?;
+        let is_on_swarm = session.config.is_on_swarm();
+        session.opened(is_on_swarm)
+    }
+
+    fn opened(self, is_on_swarm: bool) -> Result<Self> {
+        home::open(&self.host.dirs, is_on_swarm)?;
         let interrupt = Interrupt::on_signals()?;
-        let recipes = session.recipes.ends_with(&interrupt);
-        Ok(Self { host: Host { interrupt, ..session.host }, recipes, ..session })
+        let recipes = self.recipes.ends_with(&interrupt);
+        Ok(Self { host: Host { interrupt, ..self.host }, recipes, ..self })
+    }
+
+    /// For `recover`, which needs no more than the journals. With a configuration that cannot be used there is no app in it,
+    /// and no alert is delivered; what is wrong with it comes along.
+    pub fn recovering(global: &Global) -> Result<(Self, Option<anyhow::Error>)> {
+        match Config::load(&global.config) {
+            Ok(config) => {
+                let is_on_swarm = config.is_on_swarm();
+                Ok((Self::with(config, global)?.opened(is_on_swarm)?, None))
+            }
+            Err(error) => {
+                let Ok(config) = Config::of_state_dir(&global.config) else { return Err(error) };
+                // What runs where is not known, so docker is asked.
+                let session = Self::with(config, global)?.opened(true)?;
+                Ok((Self { has_sinks: false, ..session }, Some(error)))
+            }
+        }
     }
 
     /// For commands that only look.
@@ -55,7 +79,10 @@ impl Session {
 
     /// For `doctor`, which wants to see a state folder that is not the right one, too.
     pub fn inspect(global: &Global) -> Result<Self> {
-        let config = Config::load(&global.config)?;
+        Self::with(Config::load(&global.config)?, global)
+    }
+
+    fn with(config: Config, global: &Global) -> Result<Self> {
         let dirs = Dirs::new(&config.state_dir);
         let clock = Clock::system();
         let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
@@ -68,7 +95,7 @@ impl Session {
             command: format!("cc-warm {command}"),
         };
         let outbox = Outbox::new(&dirs, &config.host, config.reminder.duration());
-        Ok(Self { recipes: Recipes::new(&dirs), outbox, host, config, json: global.json })
+        Ok(Self { recipes: Recipes::new(&dirs), outbox, host, config, json: global.json, has_sinks: true })
     }
 
     /// For operations on one app, told by `voice`.
@@ -120,6 +147,10 @@ impl Session {
 
     /// Sends what is in the outbox. A sink that fails keeps its alerts; that is said, and no error of this command.
     pub fn deliver(&self) {
+        if !self.has_sinks {
+            // An alert that no sink is owed would be gone.
+            return;
+        }
         let options =
             Options { interrupt: self.host.interrupt.clone(), routes: Routes::of(&self.config), ..Options::default() };
         match self.outbox.deliver(&self.config.alerts, self.host.clock.now(), &options) {

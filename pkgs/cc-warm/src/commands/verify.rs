@@ -142,7 +142,9 @@ fn tell(context: &Context<'_>, row: &Row) -> Result<()> {
     if let Some(error) = &row.error {
         alert = alert.fact("names", error.as_str());
     }
-    context.raise(&row.app, alert.hint(format!("cc-warm snapshot {}", row.app)))
+    let alert = alert.hint(format!("cc-warm snapshot {}, while it is healthy", row.app));
+    // The damaged one is kept for a while as the one before, and nothing else ends what was told of it.
+    context.raise(&row.app, alert.hint(format!("cc-warm verify {}, once it is gone", row.app)))
 }
 
 fn text(row: &Row) -> String {

@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use self::duration::Span;
 use self::names::{AppName, Domain};
@@ -67,6 +68,16 @@ impl Config {
     #[must_use]
     pub fn is_on_swarm(&self) -> bool {
         self.apps.values().any(|app| matches!(app.deployer, DeployerConfig::Abra { .. }))
+    }
+
+    /// Nothing but the state folder that the file at `path` names, which may be of no use otherwise.
+    pub fn of_state_dir(path: &Path) -> Result<Self> {
+        let Value::Object(mut all) = serde_json::from_slice(&std::fs::read(path)?)? else { bail!("it is no object") };
+        let mut bare = Map::new();
+        bare.insert("format".to_owned(), raw::FORMAT.into());
+        bare.insert("apps".to_owned(), Map::new().into());
+        bare.extend(all.remove_entry("stateDir"));
+        raw::parse(&Value::Object(bare).to_string())?.validate()
     }
 
     /// Every app's name, each after those it comes after (`after` has no cycles), else by name.

@@ -19,6 +19,7 @@ mod act;
 mod ask;
 mod environment_files;
 mod folder;
+mod forgotten;
 mod observe;
 mod prepare;
 mod release;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use self::folder::Folder;
+pub use self::forgotten::{keeps_any_of, let_go};
 use super::abra_cli::Abra;
 use super::docker_api::Api;
 use super::docker_cli::Docker;

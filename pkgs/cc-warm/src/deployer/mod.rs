@@ -14,13 +14,14 @@ pub mod swarm;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use self::abra::AbraDeployer;
 use self::process::ProcessDeployer;
+use crate::config::names::AppName;
 use crate::config::{App, DeployerConfig};
 use crate::error::{Exit, Problem};
 use crate::host::Host;
@@ -30,6 +31,7 @@ use crate::recipe::Mirror;
 use crate::recipe::version::Version;
 use crate::snapshot::{Volume, is_no_space};
 use crate::sys::clock::Deadline;
+use crate::sys::dirs::Dirs;
 use crate::sys::untrusted::Untrusted;
 
 /// Why a deployer could not do or say something. The difference decides whether an app may be called stuck.
@@ -98,6 +100,26 @@ pub fn open<'a>(host: &Host, app: &'a App) -> Result<Box<dyn Deployer + 'a>> {
             Ok(Box::new(AbraDeployer::new(host, app, place, mirror)))
         }
     }
+}
+
+/// What the deployers keep of `app`, which nobody declares any more: folders that may be deleted, and why others may not
+/// be yet. The names of images that are kept for it are taken from them.
+#[must_use]
+pub fn left_of(dirs: &Dirs, app: &AppName) -> (Vec<PathBuf>, Vec<anyhow::Error>) {
+    let (mut folders, mut stay) = (Vec::new(), Vec::new());
+    for left in [abra::let_go(dirs, app), process::let_go(dirs, app)] {
+        match left {
+            Ok(folder) => folders.extend(folder),
+            Err(why) => stay.push(why),
+        }
+    }
+    (folders, stay)
+}
+
+/// Whether any of them keeps something of `app`.
+#[must_use]
+pub fn keeps_any_of(dirs: &Dirs, app: &AppName) -> bool {
+    abra::keeps_any_of(dirs, app) || process::keeps_any_of(dirs, app)
 }
 
 impl process::Source for Mirror {

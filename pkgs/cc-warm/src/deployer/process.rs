@@ -37,6 +37,7 @@
 mod account;
 mod cell;
 mod folder;
+mod forgotten;
 mod keeper;
 mod launch;
 mod log;
@@ -57,6 +58,7 @@ use serde_json::Map;
 pub use self::prepared::Source;
 
 use self::folder::Folder;
+pub use self::forgotten::{keeps_any_of, let_go};
 use self::recipe::{FILE_CAP, FILES, Plan, Recipe, Surroundings};
 use self::record::{Account, Death, Deployed, RanAs, Status};
 use self::volume::Volumes;

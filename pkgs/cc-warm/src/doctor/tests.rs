@@ -155,7 +155,7 @@ fn everything_that_is_wrong_has_what_mends_it() {
                               mend: cc-warm alert deliver
     BAD      alerts           `/var/lib/ci-warm/outbox/x.json` does not parse
     BAD      app login        unhealthy, so it is not updated: http https://login.example.org/ answered 502, wanted 200
-                              mend: cc-warm status login
+                              mend: look into its logs; where it is well, services.ccWarm.apps.login.health.probes asks the wrong thing
     BAD      app cloud        it is stuck, until you act
                               mend: cc-warm status cloud
     BAD      app wiki         an operation was cut short at `deploying`

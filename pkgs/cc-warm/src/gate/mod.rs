@@ -251,17 +251,20 @@ pub fn candidates(input: &Input<'_>, current: &Identity) -> Candidates {
 }
 
 fn why_not(input: &Input<'_>, current: &Identity, candidate: &Candidate) -> Option<WhySkipped> {
-    let (version, update) = (&candidate.version, input.update);
+    excluded(input.update, &candidate.version)
+        .or_else(|| is_rejected(input, current, candidate).then_some(WhySkipped::Rejected))
+}
+
+/// Why the configuration lets `version` be no candidate, whatever is approved.
+#[must_use]
+pub fn excluded(update: &Update, version: &Version) -> Option<WhySkipped> {
     if update.pin.as_ref().is_some_and(|pin| pin != version) {
         return Some(WhySkipped::NotPinned);
     }
     if update.pin.is_none() && !version.recipe().pre.is_empty() {
         return Some(WhySkipped::PreRelease);
     }
-    if update.ignore.contains(version) {
-        return Some(WhySkipped::Ignored);
-    }
-    is_rejected(input, current, candidate).then_some(WhySkipped::Rejected)
+    update.ignore.contains(version).then_some(WhySkipped::Ignored)
 }
 
 /// Whether just that was rolled back before. With another environment it is another identity, and is tried.

@@ -190,6 +190,26 @@ impl Reason {
         )
     }
 
+    /// What it is known by from one night to the next: the same reason says the same, whatever is found of it in other words
+    /// then (a process, a container, a path that is made anew).
+    #[must_use]
+    pub fn known_by(&self) -> String {
+        match self {
+            Self::UnreadableNote { version, path, .. } => format!("unreadable note {version} {path}"),
+            Self::UnknownCurrent { label, .. } => format!("unknown current {}", label.raw()),
+            Self::EnvironmentWaits { reasons } => {
+                let reasons: Vec<String> = reasons.iter().map(Self::known_by).collect();
+                format!("environment waits: {}", reasons.join("; "))
+            }
+            Self::NotRendered { version, .. } => format!("not rendered {version}"),
+            Self::NothingToCompare { version, .. } => format!("nothing to compare {version}"),
+            Self::EnvironmentLost { version, .. } => format!("environment lost {version}"),
+            Self::Unsuitable { .. } => "unsuitable".to_owned(),
+            // These name nothing that is not of the recipe or the configuration.
+            _ => self.sentence(),
+        }
+    }
+
     /// In a sentence, safe for a terminal.
     #[must_use]
     pub fn sentence(&self) -> String {

@@ -415,3 +415,14 @@ fn a_version_that_cannot_be_rendered_holds_and_hides_neither_lower_ones_nor_the_
     approved.env.0.insert("A".to_owned(), "1".to_owned());
     assert_eq!(approved.says(), format!("apply {RUNS}"));
 }
+
+#[test]
+fn a_reason_is_known_again_whoever_was_found_this_time() {
+    let backup = |task: &str| Reason::Unsuitable { why: format!("volume `login_db` is mounted by `backup.1.{task}`") };
+    assert_eq!(backup("x8s").known_by(), backup("q2z").known_by());
+    let waits = |task: &str| Reason::EnvironmentWaits { reasons: vec![Reason::Policy, backup(task)] };
+    assert_eq!(waits("x8s").known_by(), waits("q2z").known_by());
+    let missing = |name: &str| Reason::MissingSecret { name: Untrusted::new(name) };
+    assert_ne!(missing("one").known_by(), missing("other").known_by());
+    assert_ne!(waits("x8s").known_by(), backup("x8s").known_by());
+}

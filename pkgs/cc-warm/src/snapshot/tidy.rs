@@ -245,9 +245,9 @@ impl Store {
         doomed.iter().filter_map(|path| delete(path).err()).collect()
     }
 
-    /// Forgets the app: its folder in the state folder, and what of ours lies beside the volumes that its snapshots name.
-    /// The volumes themselves stay. What could not be done is told.
-    pub fn forget(&self, work: Work<'_>) -> Result<Vec<anyhow::Error>> {
+    /// Forgets the app: its folder in the state folder, the folders `others` of it, and what of ours lies beside the volumes
+    /// that its snapshots name. The volumes themselves stay. What could not be done is told; cut short, the next one goes on.
+    pub fn forget(&self, others: &[PathBuf], work: Work<'_>) -> Result<Vec<anyhow::Error>> {
         let listing = self.list()?;
         let volume = |copy: &VolumeCopy| Volume { name: copy.name.clone(), dir: copy.dir.clone() };
         let mut volumes: Vec<Volume> = listing.snapshots.iter().flat_map(|s| s.volumes.iter().map(volume)).collect();
@@ -257,11 +257,32 @@ impl Store {
         for kept in self.failed_data(&volumes) {
             errors.extend(self.discard(&kept.path).err());
         }
+        // Where the volumes are, nobody knows once the snapshots are gone.
+        errors.extend(unless_interrupted(self.empty_trash(&volumes, work))?);
+        for other in others {
+            errors.extend(self.discard(other).err());
+        }
         let Some(folder) = self.dir.parent() else { return Ok(errors) };
         self.discard(folder)?;
         durable::sync_dir(folder.parent().unwrap_or(folder))?;
-        errors.extend(self.empty_trash(&volumes, work));
+        errors.extend(unless_interrupted(self.empty_trash(&[], work))?);
         Ok(errors)
+    }
+
+    /// Whether anything of the app is still to be deleted, although its folder may be gone.
+    #[must_use]
+    pub fn has_trash(&self) -> bool {
+        let ours = format!("{}.", self.app);
+        names_in(&self.trash).unwrap_or_default().iter().any(|name| name.starts_with(&ours))
+    }
+}
+
+/// `errors`, but for one that says that it was cut short: that one alone.
+fn unless_interrupted(mut errors: Vec<anyhow::Error>) -> Result<Vec<anyhow::Error>> {
+    let is_one = |error: &anyhow::Error| error.chain().any(<dyn std::error::Error>::is::<Interrupted>);
+    match errors.iter().position(is_one) {
+        Some(at) => Err(errors.swap_remove(at)),
+        None => Ok(errors),
     }
 }
 

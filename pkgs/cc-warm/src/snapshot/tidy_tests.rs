@@ -1,6 +1,7 @@
 //! What is deleted, when, and what never is.
 
 use std::fs;
+use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -103,12 +104,43 @@ fn forgetting_an_app_leaves_its_volumes() {
     let place = Place::new(&["a"]);
     place.take_and_promote("one", at(0));
     let kept = place.failed("op");
-    assert!(place.store.forget(work()).unwrap().is_empty());
+    assert!(place.store.forget(&[], work()).unwrap().is_empty());
     assert!(!kept.exists() && !place.dir.path().join("state/apps/login").exists());
     assert_eq!(text(&place.volumes[0].data().join("file")), "a");
     assert_eq!(fs::read_dir(&place.volumes[0].dir).unwrap().count(), 1);
     assert_eq!(fs::read_dir(&place.store.trash).unwrap().count(), 0);
     assert_eq!(garbage::beside("_data"), garbage::Beside::Foreign);
+}
+
+#[test]
+fn forgetting_may_be_cut_short_and_goes_on_with_the_next() {
+    let place = Place::new(&["a"]);
+    place.take_and_promote("one", at(0));
+    let other = place.dir.path().join("state/abra/login");
+    fs::create_dir_all(&other).unwrap();
+    let kept = place.failed("op");
+    for number in 0..1000 {
+        fs::write(kept.join(format!("file{number}")), "").unwrap();
+        fs::write(other.join(format!("file{number}")), "").unwrap();
+    }
+    let app = place.dir.path().join("state/apps/login");
+    let cut_short = |others: &[PathBuf]| {
+        let interrupt = Interrupt::never();
+        let error = place.store.forget(others, Work { reporter: &Impatient(&interrupt), interrupt: &interrupt });
+        let error = error.unwrap_err();
+        assert!(error.chain().any(<dyn std::error::Error>::is::<Interrupted>), "{error:?}");
+    };
+    cut_short(std::slice::from_ref(&other));
+    // Without its snapshots nobody would know any more where its volumes are.
+    assert!(app.exists() && other.exists() && place.store.has_trash());
+    assert!(place.store.empty_trash(&place.volumes, work()).is_empty());
+    cut_short(std::slice::from_ref(&other));
+    assert!(!app.exists() && !other.exists() && place.store.has_trash());
+    // As the lock leaves it.
+    fs::create_dir(&app).unwrap();
+    assert!(place.store.forget(&[], work()).unwrap().is_empty());
+    assert!(!app.exists() && !place.store.has_trash());
+    assert_eq!(fs::read_dir(&place.volumes[0].dir).unwrap().count(), 1);
 }
 
 #[test]

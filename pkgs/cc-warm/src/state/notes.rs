@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::identity::{CommitId, Identity};
 use crate::recipe::version::Version;
@@ -14,6 +15,9 @@ pub struct LastGood {
     pub identity: Identity,
     /// Since when it is known to be good.
     pub at: Timestamp,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 /// An identity that was rolled back, or lies above what the operator downgraded to.
@@ -27,6 +31,9 @@ pub struct Rejected {
     pub operation: String,
     /// Why it went back.
     pub reason: Untrusted,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 /// An update that a power cut or a signal ended after its target had started.
@@ -49,8 +56,25 @@ pub struct Held {
     pub commit: CommitId,
     /// The reasons, as shown to people.
     pub reasons: Vec<String>,
+    /// Whether `approve` would let it pass.
+    #[serde(default = "may_be")]
+    pub approvable: bool,
     /// Since when it is held.
     pub since: Timestamp,
+}
+
+/// Older programs did not write it down.
+fn may_be() -> bool {
+    true
+}
+
+impl Held {
+    /// The same, since when it was held `before`, whatever the reasons were then.
+    #[must_use]
+    pub fn as_before(self, before: Option<&Self>) -> Self {
+        let since = before.filter(|before| before.version == self.version && before.commit == self.commit);
+        Self { since: since.map_or(self.since, |before| before.since), ..self }
+    }
 }
 
 /// What waits for a window of time.
@@ -104,6 +128,9 @@ pub struct Paused {
     /// Why, in the operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 /// Why an app stays down.
@@ -115,6 +142,9 @@ pub struct StuckNote {
     pub since: Timestamp,
     /// Why.
     pub reason: Untrusted,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 /// How the last operation ended.

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use serde_json::Map;
 
 use super::leftovers;
 use super::operation::{GOING_DOWN, Operation, Setback};
@@ -51,7 +52,7 @@ impl Operation<'_> {
                 }
             }
             if cause == Cause::Failed {
-                state.reject(Rejected { identity, at: now, operation, reason: reason.clone() });
+                state.reject(Rejected { identity, at: now, operation, reason: reason.clone(), unknown: Map::new() });
             }
             state.save(&self.host.dirs, &self.app.name)?;
         }
@@ -134,9 +135,7 @@ impl Operation<'_> {
         // Only of a restore by hand is the configuration another one than when the snapshot was taken: an operation keeps the
         // one that it began with.
         let mut unmanaged = self.patiently(|| self.deployer.unmanaged_volumes()).map_err(Setback::from)?;
-        let begun = &self.progress().begun;
-        if begun.was_stuck.is_some() && !begun.stuck_on.as_ref().is_some_and(|on| on.data.fits()) {
-            // A version that failed wrote to it, and the prior one is to run on it.
+        if self.progress().brings_unmanaged_back() {
             unmanaged.clear();
         }
         let mut volumes = Vec::new();

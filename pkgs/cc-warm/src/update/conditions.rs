@@ -18,7 +18,7 @@ pub(super) fn must_be_healthy(context: &Context<'_>, app: &App, deployer: &dyn D
         Now::Healthy => Ok(()),
         Now::Unhealthy(reason) => {
             Err(Problem::new(format!("`{}` is not healthy; nothing was touched: {}", app.name, reason.terminal()))
-                .hint(format!("cc-warm status {}", app.name))
+                .hint("cc-warm doctor")
                 .into())
         }
         Now::Interrupted => Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).into()),
@@ -92,18 +92,24 @@ pub(super) fn must_be_whole(context: &Context<'_>, app: &App, store: &Store, cho
         }
     };
     let problem = format!("snapshot {} of app `{}` is damaged; nothing was touched", chosen.id, app.name);
-    Err(Problem::new(problem)
-        .hint(format!("cc-warm verify {}", app.name))
-        .hint(format!("cc-warm restore {} --previous", app.name))
-        .because(anyhow::anyhow!(problems.join("; ")))
-        .into())
+    let problem = Problem::new(problem).hint(format!("cc-warm verify {}", app.name));
+    // Where it is whole, for all that is known.
+    let previous =
+        store.previous().unwrap_or_default().filter(|other| other.id != chosen.id && !store.is_damaged(&other.id));
+    let problem = match previous {
+        Some(previous) => problem.hint(format!("cc-warm restore {} --snapshot {}", app.name, previous.id)),
+        None => problem,
+    };
+    Err(problem.because(anyhow::anyhow!(problems.join("; "))).into())
 }
 
 /// Refuses a restore for which there is no room beside data that is good, before any downtime.
 pub(super) fn must_fit_beside(app: &App, deployer: &dyn Deployer, store: &Store, chosen: &Snapshot) -> Result<()> {
     let Some(reason) = store.preflight_back(&deployer.volumes()?, chosen)?.refusal() else { return Ok(()) };
     let problem = format!("snapshot {} of `{}` cannot be restored; nothing was touched: {reason}", chosen.id, app.name);
-    Err(Problem::new(problem).hint(format!("make room, then `cc-warm restore {}`", app.name)).into())
+    Err(Problem::new(problem)
+        .hint(format!("make room, then `cc-warm restore {} --snapshot {}`", app.name, chosen.id))
+        .into())
 }
 
 /// Refuses what cannot be snapshotted, before any downtime; else how much the volumes hold.

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use serde_json::Map;
 
 use super::context::Context;
 use super::journal::{Journal, JournalError};
 use super::leftovers::note;
 use super::operation::Operation;
 use super::outcome::Outcome;
-use super::saga::{Cause, EventName, Kind};
+use super::saga::{Cause, EventName, Kind, LiveData};
 use crate::alert::{Alert, Kind as AlertKind};
 use crate::config::names::AppName;
-use crate::deployer::Stopped;
+use crate::deployer::{Observed, Stopped};
 use crate::history::{self, Entry};
 use crate::identity::Identity;
 use crate::snapshot::{Store, Volume};
@@ -33,6 +34,11 @@ pub fn finish(context: &Context<'_>, mut operation: Operation<'_>) -> Result<Out
     context.resolve(&name, &[AlertKind::Unfinished])?;
     if matches!(outcome, Outcome::RolledBack { .. }) && operation.progress().restored {
         context.narrator.say(&format!("kept: {}", kept(&operation)));
+    }
+    if let (Outcome::RolledBack { .. } | Outcome::Restored { .. }, true) = (&outcome, operation.progress().restored)
+        && let Some(left) = operation.does_not_go_back()
+    {
+        context.narrator.say(&left);
     }
     if stuck {
         return Ok(outcome);
@@ -100,7 +106,7 @@ fn remember(operation: &Operation<'_>, outcome: &Outcome) -> Result<()> {
             let known = state.stuck.as_ref().is_some_and(|stuck| stuck.operation == progress.begun.operation);
             if let (Outcome::Stuck { reason, .. }, false) = (outcome, known) {
                 let (operation, reason) = (progress.begun.operation.clone(), reason.clone());
-                state.stuck = Some(StuckNote { operation, since: now, reason });
+                state.stuck = Some(StuckNote { operation, since: now, reason, unknown: Map::new() });
                 // Of one that was stuck before, what is on its data is known no better than then, unless it was restored.
                 if progress.begun.was_stuck.is_none() || progress.restored {
                     (state.named, state.seen_other) = (named(), None);
@@ -160,6 +166,9 @@ fn tell(
                 alert = alert.fact("it went back because", reason.raw());
             }
             alert = alert.fact("data", data.describe());
+            if let Some(left) = operation.does_not_go_back().filter(|_| *data != LiveData::Untouched) {
+                alert = alert.fact("does not go back", left);
+            }
             if let Some(snapshot) = progress.snapshot.as_ref().filter(|_| progress.snapshotted) {
                 let known = if *damaged { "damaged" } else { "verified when it was taken" };
                 alert = alert.fact("known-good", format!("snapshot {snapshot}, {known}"));
@@ -169,11 +178,14 @@ fn tell(
             }
             Some(alert.hint(format!("cc-warm status {name}")).hint(way_out.clone()))
         }
-        Outcome::Released { by } => Some(
-            Alert::new(AlertKind::Released, id, format!("{name} is left to whoever works on it"))
+        Outcome::Released { by } => {
+            let alert = Alert::new(AlertKind::Released, id, format!("{name} is left to whoever works on it"))
                 .fact("seen", by.raw())
-                .hint(format!("cc-warm adopt {name}")),
-        ),
+                .hint(format!("cc-warm status {name}"));
+            // What is not deployed cannot be adopted.
+            let is_gone = matches!(operation.deployer.observe(), Ok(Observed::Absent { .. }));
+            Some(if is_gone { alert } else { alert.hint(format!("cc-warm adopt {name}, once it is healthy")) })
+        }
         _ => None,
     };
     if let Some(alert) = alert {
@@ -221,6 +233,9 @@ fn rolled_back(
         let begun = progress.begun.at.strftime("%Y-%m-%d %H:%M:%S UTC");
         let lost = format!("what users wrote after the stop, soon after {begun}");
         alert = alert.fact("no longer seen", lost).fact("kept", kept(operation));
+        if let Some(left) = operation.does_not_go_back() {
+            alert = alert.fact("did not go back", left);
+        }
     }
     if progress.stopped == Some(Stopped::Killed) {
         alert = alert.fact("unclean", "the app had to be killed before the snapshot: its data is as after a power cut");

@@ -334,7 +334,7 @@ fn running(app: &App, observed: &Observed) -> Result<(Deployment, Identity)> {
     match observed {
         Observed::Absent { .. } => refuse(
             format!("`{}` is not deployed; nothing was touched", app.name),
-            format!("cc-warm update {}", app.name),
+            format!("cc-warm status {}", app.name),
         ),
         Observed::Present(deployment) => match &deployment.what {
             Known::Yes(identity) => Ok((deployment.clone(), identity.clone())),

@@ -29,3 +29,4 @@ pub mod saga;
 pub mod staging;
 pub mod turn;
 pub mod unit;
+mod unmanaged;

@@ -28,6 +28,8 @@ pub struct Waits {
     pub candidate: Option<Candidate>,
     /// Why, in sentences.
     pub reasons: Vec<String>,
+    /// What the reasons are known by: with the same version they are told once, in whatever words they come again.
+    pub known_by: Vec<String>,
     /// Whether `approve` would let it pass.
     pub approvable: bool,
 }
@@ -40,7 +42,23 @@ impl Waits {
             approvable: candidate.is_some() && reasons.iter().all(crate::gate::Reason::is_approvable),
             candidate,
             reasons: reasons.iter().map(crate::gate::Reason::sentence).collect(),
+            known_by: reasons.iter().map(crate::gate::Reason::known_by).collect(),
         }
+    }
+
+    /// For one reason that no approval lifts, and that is known again by `known_by`.
+    #[must_use]
+    pub fn because(candidate: Option<Candidate>, known_by: &str, reason: String) -> Self {
+        Self { candidate, reasons: vec![reason], known_by: vec![known_by.to_owned()], approvable: false }
+    }
+
+    /// What the alert is known by.
+    fn fingerprint(&self) -> String {
+        let what = self.candidate.as_ref().map_or("every update".to_owned(), |candidate| {
+            let Candidate { version, commit } = candidate;
+            format!("{version} {commit}")
+        });
+        format!("{what}\n{}", self.known_by.join("\n"))
     }
 }
 
@@ -49,10 +67,9 @@ pub fn held(context: &Context<'_>, app: &App, assessment: &Assessment, waits: &W
     let name = &app.name;
     let current = assessment.current().map(|identity| identity.version);
     let what = waits.candidate.as_ref().map(|candidate| candidate.version.to_string());
-    let fingerprint = format!("{}\n{}", what.as_deref().unwrap_or("every update"), waits.reasons.join("\n"));
     let title =
         what.map_or(format!("{name} is not updated until you act"), |what| format!("{name}: {what} waits for you"));
-    let mut alert = Alert::new(Kind::Held, fingerprint, title);
+    let mut alert = Alert::new(Kind::Held, waits.fingerprint(), title);
     if let Observed::Present(_) = assessment.observed {
         alert = alert.fact("runs", current.as_ref().map_or("an unknown version".to_owned(), ToString::to_string));
     }
@@ -94,7 +111,7 @@ pub fn unhealthy(context: &Context<'_>, app: &App, reason: &Untrusted) -> Result
     let title = format!("{name} is unhealthy, before any update; it was not touched");
     let alert = Alert::new(Kind::UnhealthyBeforeUpdate, "unhealthy", title)
         .fact("because", reason.raw())
-        .hint(format!("cc-warm status {name}"));
+        .hint("cc-warm doctor");
     context.raise(name, alert)
 }
 

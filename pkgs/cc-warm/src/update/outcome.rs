@@ -137,7 +137,11 @@ pub enum Outcome {
     /// It was never deployed here, and is only to be adopted.
     NotDeployed,
     /// It was undeployed by somebody: left alone.
-    DownByHand,
+    DownByHand {
+        /// Why `resume` would be refused.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        doubt: Option<String>,
+    },
     /// It was unhealthy before the update: left alone.
     UnhealthyBefore {
         /// What the probe said.
@@ -210,7 +214,7 @@ impl Outcome {
             | Self::Paused { .. }
             | Self::Waiting { .. }
             | Self::NotDeployed
-            | Self::DownByHand => Exit::Done,
+            | Self::DownByHand { .. } => Exit::Done,
             Self::Held { .. } => Exit::Held,
             Self::RolledBack { .. } => Exit::RolledBack,
             Self::Stuck { .. } => Exit::BecameStuck,
@@ -232,7 +236,7 @@ impl Outcome {
                 | Self::RolledBack { .. }
                 | Self::Stuck { .. }
                 | Self::NotDeployed
-                | Self::DownByHand
+                | Self::DownByHand { .. }
         )
     }
 
@@ -250,7 +254,7 @@ impl Outcome {
             | Self::Snapshotted { .. }
             | Self::Stuck { .. }
             | Self::NotDeployed
-            | Self::DownByHand => true,
+            | Self::DownByHand { .. } => true,
             Self::StuckAlready { .. }
             | Self::Released { .. }
             | Self::Paused { .. }
@@ -280,7 +284,7 @@ impl Outcome {
             Self::Released { .. } => "released",
             Self::Paused { .. } => "paused",
             Self::NotDeployed => "not-deployed",
-            Self::DownByHand => "down-by-hand",
+            Self::DownByHand { .. } => "down-by-hand",
             Self::UnhealthyBefore { .. } => "unhealthy-before",
             Self::FetchFailed { .. } => "fetch-failed",
             Self::NotReady { .. } => "not-ready",
@@ -352,7 +356,10 @@ impl Outcome {
                 .as_ref()
                 .map_or("paused".to_owned(), |reason| format!("paused: {}", Untrusted::new(reason).terminal())),
             Self::NotDeployed => "left alone: it is not deployed, and `ensure` is off".to_owned(),
-            Self::DownByHand => "left alone: somebody undeployed it".to_owned(),
+            Self::DownByHand { doubt } => {
+                let doubt = doubt.as_ref().map(|why| format!("it would not be started again: {why}"));
+                lines("left alone: somebody undeployed it", doubt.as_slice())
+            }
             Self::UnhealthyBefore { reason } => {
                 lines("left alone: it is unhealthy, before any update", &[reason.terminal_lines()])
             }
@@ -371,16 +378,19 @@ impl Outcome {
             Self::Held { candidate: Some(candidate), approvable: true, .. } => {
                 Some(format!("read `cc-warm plan {app}`, then `cc-warm approve {app} {candidate}`"))
             }
-            Self::Held { .. } | Self::FetchFailed { .. } => Some(format!("cc-warm plan {app}")),
+            // There the ways out are.
+            Self::Held { .. } | Self::FetchFailed { .. } | Self::DownByHand { doubt: Some(_) } => {
+                Some(format!("cc-warm plan {app}"))
+            }
             Self::RolledBack { cause: Some(Cause::Failed), .. } => {
                 Some(format!("it is not tried again until a newer version, or `cc-warm retry {app}`"))
             }
             Self::Stuck { way_out, .. } => Some(way_out.clone()),
-            Self::StuckAlready { .. } | Self::Released { .. } | Self::UnhealthyBefore { .. } => {
-                Some(format!("cc-warm status {app}"))
-            }
+            Self::StuckAlready { .. } | Self::Released { .. } => Some(format!("cc-warm status {app}")),
+            // That asks its probes, and says what they say now.
+            Self::UnhealthyBefore { .. } => Some("cc-warm doctor".to_owned()),
             Self::Waiting { .. } => Some(format!("cc-warm update --now {app}")),
-            Self::DownByHand | Self::Paused { .. } => Some(format!("cc-warm resume {app}")),
+            Self::DownByHand { doubt: None } | Self::Paused { .. } => Some(format!("cc-warm resume {app}")),
             _ => None,
         }
     }

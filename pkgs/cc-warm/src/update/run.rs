@@ -185,7 +185,7 @@ impl Run<'_> {
             self.save(state)?;
         }
         notice::down_by_hand(self.context, self.app, doubt)?;
-        Ok(Outcome::DownByHand)
+        Ok(Outcome::DownByHand { doubt: doubt.map(str::to_owned) })
     }
 
     fn adopt(&self, identity: Identity, state: &mut AppState) -> Result<Outcome> {
@@ -223,16 +223,17 @@ impl Run<'_> {
 
     fn note_held(&self, state: &mut AppState, waits: &Waits) -> Result<()> {
         let Some(Candidate { version, commit }) = waits.candidate.clone() else { return Ok(()) };
-        let same = state.held.as_ref().is_some_and(|h| h.version == version && h.reasons == waits.reasons);
-        if !same {
-            let since = self.context.host.clock.now();
-            state.held = Some(Held { version, commit, reasons: waits.reasons.clone(), since });
+        let since = self.context.host.clock.now();
+        let held = Held { version, commit, reasons: waits.reasons.clone(), approvable: waits.approvable, since }
+            .as_before(state.held.as_ref());
+        if state.held.as_ref() != Some(&held) {
+            state.held = Some(held);
             self.save(state)?;
         }
         Ok(())
     }
 
-    fn held(&self, Waits { candidate, reasons, approvable }: Waits) -> Outcome {
+    fn held(&self, Waits { candidate, reasons, approvable, .. }: Waits) -> Outcome {
         let current = self.assessment.current().map(|identity| identity.version);
         Outcome::Held { current, candidate: candidate.map(|candidate| candidate.version), reasons, approvable }
     }
@@ -254,7 +255,7 @@ impl Run<'_> {
                     "nothing is deployed, but volumes of it exist, and it is not known which version wrote them: deploy that version by hand, then run `cc-warm adopt {name}`"
                 ),
             };
-            return self.hold(state, Waits { candidate: None, reasons: vec![reason], approvable: false });
+            return self.hold(state, Waits::because(None, &reason.clone(), reason));
         }
         let release = Release {
             version: candidate.version.clone(),
@@ -286,9 +287,7 @@ impl Run<'_> {
         }
         let preflight = match self.preflight(&mut None) {
             Err(error) if error.is::<Unsuitable>() => {
-                let reasons = vec![format!("{error:#}")];
-                let waits = Waits { candidate: Some(candidate.clone()), reasons, approvable: false };
-                return self.hold(state, waits);
+                return self.hold(state, Waits::because(Some(candidate.clone()), "unsuitable", format!("{error:#}")));
             }
             counted => counted?,
         };
@@ -329,8 +328,7 @@ impl Run<'_> {
             return Ok(outcome);
         }
         if let Some(reason) = conditions::in_use(self.app, self.deployer)? {
-            return self
-                .hold(state, Waits { candidate: Some(candidate.clone()), reasons: vec![reason], approvable: false });
+            return self.hold(state, Waits::because(Some(candidate.clone()), "in use", reason));
         }
         // Once more, right before the stop: minutes may have passed, and others may have taken the room.
         if let Some(outcome) = self.not_healthy()? {
@@ -393,7 +391,7 @@ impl Run<'_> {
         needed: Option<&Preflight>,
     ) -> Result<Option<Outcome>> {
         let Some(reason) = needed.and_then(Preflight::refusal) else { return Ok(None) };
-        let waits = Waits { candidate: Some(candidate.clone()), reasons: vec![reason.clone()], approvable: false };
+        let waits = Waits::because(Some(candidate.clone()), "no room", reason.clone());
         self.note_held(state, &waits)?;
         notice::disk_short(self.context, self.app, &candidate.version, &reason)?;
         Ok(Some(self.held(waits)))

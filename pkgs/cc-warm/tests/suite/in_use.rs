@@ -43,6 +43,31 @@ fn an_app_whose_data_somebody_uses_is_not_stopped() {
 }
 
 #[test]
+fn that_somebody_uses_its_data_is_told_once_whoever_it_is_this_night() {
+    let fixture = Fixture::running();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let held = || -> serde_json::Value {
+        let state = std::fs::read(fixture.app_dir().join("state.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&state).unwrap()["held"].clone()
+    };
+    let mut nights = Vec::new();
+    for _ in 0..2 {
+        let _shell = Shell::in_the_volume_of(&fixture);
+        fixture.run(&["update"]).expect(10);
+        nights.push(held());
+    }
+    assert_ne!(nights[0]["reasons"], nights[1]["reasons"]);
+    assert_eq!(nights[0]["since"], nights[1]["since"]);
+    let said = fixture.run(&["approve", APP, "1.1.0+2"]).expect(0);
+    assert!(said.contains("no approval lifts") && said.contains("hint: cc-warm plan notes"), "{said}");
+    let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap();
+    let told = serde_json::Deserializer::from_str(&alerts)
+        .into_iter::<serde_json::Value>()
+        .filter(|message| message.as_ref().unwrap()["text"].as_str().unwrap().contains("1.1.0+2 waits for you"));
+    assert_eq!(told.count(), 1, "{alerts}");
+}
+
+#[test]
 fn an_app_whose_data_somebody_uses_once_it_is_stopped_runs_again_soon() {
     let fixture = Fixture::running();
     fixture.publish("1.1.0+2", 2, Behaviour::Healthy);

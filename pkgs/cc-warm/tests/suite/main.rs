@@ -26,5 +26,7 @@ mod settled;
 mod shutdown;
 mod signals;
 mod text;
+mod told;
+mod undeclared;
 mod unsuitable;
 mod wrong_data;

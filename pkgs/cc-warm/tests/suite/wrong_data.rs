@@ -212,6 +212,7 @@ fn a_volume_that_was_unmanaged_when_the_snapshot_was_taken_stays_in_a_restore() 
     take_over_volume(&fixture, &[]);
     let said = fixture.run(&["restore", APP, "--yes"]).expect(0);
     assert!(said.contains("was `unmanaged` when the snapshot was taken: its data stays as it is"), "{said}");
+    assert!(said.contains("what is `unmanaged` stays as it is: notes_example_org_data"), "{said}");
     runs_on_newest_data(&fixture, "1.0.0+1");
 }
 

@@ -38,6 +38,10 @@ impl Folder {
         Self { root: dirs.abra().join(app.as_str()) }
     }
 
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub(super) fn abra_dir(&self) -> PathBuf {
         self.root.join("run")
     }

@@ -29,7 +29,8 @@ fn an_app_that_somebody_else_works_on() {
     assert_snapshot!(screen.alerts(), @"
     notes is left to whoever works on it (released, warning)
     seen: fault point `act.taken-over`
-    hint: cc-warm adopt notes
+    hint: cc-warm status notes
+    hint: cc-warm adopt notes, once it is healthy
     ");
 }
 

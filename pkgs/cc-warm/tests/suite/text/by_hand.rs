@@ -100,7 +100,7 @@ fn an_app_that_was_taken_down_by_hand() {
     assert_snapshot!(screen.shows(&["adopt", NOTES]), @"
     $ cc-warm adopt notes
     | notes: error: `notes` is not deployed; nothing was touched
-    | hint: cc-warm update notes
+    | hint: cc-warm status notes
     [exit 24]
     ");
     assert_snapshot!(screen.shows(&["resume", NOTES]), @"
@@ -175,6 +175,7 @@ fn an_app_that_is_forgotten() {
     ");
     assert_snapshot!(screen.shows(&["forget", NOTES]), @"
     $ cc-warm forget notes
+    | warning: something is left of it: `$SANDBOX/state/process/apps/notes` stays while the app runs from there; once it does not: cc-warm forget notes
     notes: forgotten; its volumes and whatever runs were not touched
     ");
     assert_snapshot!(screen.shows(&["status"]), @"

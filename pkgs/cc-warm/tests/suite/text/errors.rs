@@ -64,13 +64,13 @@ fn an_app_that_is_unhealthy_before_an_update() {
     $ cc-warm update
     notes: left alone: it is unhealthy, before any update
       - http http://127.0.0.1:PORT/health answered 200, but its body does not match `^fine ` (body begins: ok 1.0.0+1)
-      hint: cc-warm status notes
+      hint: cc-warm doctor
     [exit 1]
     ");
     assert_snapshot!(screen.alerts(), @"
     notes is unhealthy, before any update; it was not touched (unhealthy-before-update, warning)
     because: http http://127.0.0.1:PORT/health answered 200, but its body does not match `^fine ` (body begins: ok 1.0.0+1)
-    hint: cc-warm status notes
+    hint: cc-warm doctor
     ");
     screen.fixture.sandbox.configure(|_| {}).unwrap();
     screen.shows(&["update"]);
