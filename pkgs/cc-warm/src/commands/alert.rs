@@ -9,7 +9,7 @@ use super::session::{Session, print_json};
 use crate::alert::routes::Routes;
 use crate::alert::{Alert, Delivery, Hearing, Kind, Options};
 use crate::cli::Global;
-use crate::error::{Exit, Problem};
+use crate::error::{Because, Exit, Problem};
 use crate::sys::command::Program;
 use crate::sys::out::{say, show};
 use crate::sys::random;
@@ -38,14 +38,16 @@ pub enum Command {
 
 /// Runs it.
 pub fn run(global: &Global, command: &Command) -> Result<Exit> {
-    let session = Session::open(global)?;
+    let session = Session::telling(global)?;
     if matches!(command, Command::Test) {
         return test(&session);
     }
     if let Command::UnitFailed { unit } = command
         && let Some(alert) = unit_failed(unit, &|key| std::env::var(key).ok())?
     {
-        session.outbox.raise(alert, session.host.clock.now())?;
+        // Not the code of a receiver that is down, with which the unit may end.
+        let problem = || Problem::new("nobody is told: the alert cannot be written down").exit(Exit::NotReady);
+        session.outbox.raise(alert, session.host.clock.now()).problem(problem)?;
     }
     let delivery = deliver(&session)?;
     if session.json {

@@ -1,5 +1,7 @@
 //! `cc-warm forget`
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use super::results::{Done, Results};
@@ -7,7 +9,7 @@ use super::session::{Session, Voice};
 use crate::cli::{Global, WaitFlag};
 use crate::config::names::AppName;
 use crate::deployer;
-use crate::error::{Exit, Problem};
+use crate::error::{Because, Exit, Problem};
 use crate::snapshot::Store;
 use crate::sys::out::say;
 use crate::update::journal;
@@ -58,10 +60,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     {
         return refuse(format!("app `{app}` {lost}; nothing was forgotten"), format!("cc-warm forget {app} --yes"));
     }
+    let spared = of_others(&session)?;
     session.outbox.forget(app)?;
     let voice = Voice::of(app);
     let (others, stay) = deployer::left_of(dirs, app);
-    let forgotten = store.forget(&others, session.context(&voice).work()).map_err(|error| {
+    let forgotten = store.forget(&others, &spared, session.context(&voice).work()).map_err(|error| {
         if !session.host.interrupt.is_set() {
             return error;
         }
@@ -75,6 +78,21 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit> {
     let mut results = Results::new(session.json);
     results.done(app, Done::new("forgotten", "forgotten; its volumes and whatever runs were not touched"));
     results.finish()
+}
+
+/// The folders of the volumes that declared apps have: the one that is forgotten may be one of them by another name, and what
+/// is kept beside its data is theirs.
+fn of_others(session: &Session) -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for (name, app) in &session.config.apps {
+        let volumes = deployer::open(&session.host, app).and_then(|deployer| Ok(deployer.volumes()?));
+        let volumes = volumes.map_err(deployer::classified).problem(|| {
+            Problem::new(format!("it is not known which volumes `{name}` has; nothing was forgotten"))
+                .hint(format!("cc-warm status {name}"))
+        })?;
+        folders.extend(volumes.into_iter().map(|volume| volume.dir));
+    }
+    Ok(folders)
 }
 
 /// What nobody can get back once the app is forgotten, in words.

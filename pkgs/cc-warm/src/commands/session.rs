@@ -70,6 +70,13 @@ impl Session {
         }
     }
 
+    /// For alerts, which are delivered whatever is not ready: nothing is made that says whose folder it is.
+    pub fn telling(global: &Global) -> Result<Self> {
+        let session = Self::look(global)?;
+        let interrupt = Interrupt::on_signals()?;
+        Ok(Self { host: Host { interrupt, ..session.host }, ..session })
+    }
+
     /// For commands that only look.
     pub fn look(global: &Global) -> Result<Self> {
         let session = Self::inspect(global)?;

@@ -70,14 +70,23 @@ impl Config {
         self.apps.values().any(|app| matches!(app.deployer, DeployerConfig::Abra { .. }))
     }
 
-    /// Nothing but the state folder that the file at `path` names, which may be of no use otherwise.
+    /// Nothing but the state folder that the file at `path` names, and what this host is; it may be of no use otherwise.
     pub fn of_state_dir(path: &Path) -> Result<Self> {
         let Value::Object(mut all) = serde_json::from_slice(&std::fs::read(path)?)? else { bail!("it is no object") };
         let mut bare = Map::new();
         bare.insert("format".to_owned(), raw::FORMAT.into());
         bare.insert("apps".to_owned(), Map::new().into());
         bare.extend(all.remove_entry("stateDir"));
-        raw::parse(&Value::Object(bare).to_string())?.validate()
+        let parsed = |bare: &Map<String, Value>| raw::parse(&Value::Object(bare.clone()).to_string())?.validate();
+        // What alerts are known by, and how much room there has to be: each where it can be used alone.
+        for key in ["host", "reminder", "disk"] {
+            let mut more = bare.clone();
+            more.extend(all.remove_entry(key));
+            if parsed(&more).is_ok() {
+                bare = more;
+            }
+        }
+        parsed(&bare)
     }
 
     /// Every app's name, each after those it comes after (`after` has no cycles), else by name.

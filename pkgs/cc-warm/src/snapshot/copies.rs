@@ -154,9 +154,12 @@ pub struct Order<'a> {
 impl Store {
     /// Copies `volumes` while the app runs, so that only what changes from now on has to be copied while it is stopped.
     pub fn stage(&self, volumes: &[Volume], total: Option<Totals>, work: Work<'_>) -> Result<Staged> {
-        let left = self.discard_staging(work);
-        if let Some(error) = left.into_iter().next() {
-            return Err(error.context("an earlier staging copy cannot be deleted"));
+        if let Some(error) = self.set_staging_apart().into_iter().next() {
+            return Err(error.context("an earlier staging copy cannot be set apart"));
+        }
+        // What cannot be deleted keeps no app from its updates: its room is counted.
+        for error in self.empty_trash(&[], work) {
+            tracing::warn!("leftovers could not be deleted: {error:#}");
         }
         synced::forget_unseen(&self.dirs)?;
         let base = self.base();

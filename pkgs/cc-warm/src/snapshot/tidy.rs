@@ -207,11 +207,15 @@ impl Store {
     /// Deletes staging copies. Cut short, the next run goes on.
     #[must_use]
     pub fn discard_staging(&self, work: Work<'_>) -> Vec<anyhow::Error> {
-        let names = names_in(&self.dir).unwrap_or_default();
-        let staging = names.iter().filter(|name| name.starts_with(garbage::STAGING));
-        let mut errors: Vec<_> = staging.filter_map(|name| self.discard(&self.dir.join(name)).err()).collect();
+        let mut errors = self.set_staging_apart();
         errors.extend(self.empty_trash(&[], work));
         errors
+    }
+
+    pub(super) fn set_staging_apart(&self) -> Vec<anyhow::Error> {
+        let names = names_in(&self.dir).unwrap_or_default();
+        let staging = names.iter().filter(|name| name.starts_with(garbage::STAGING));
+        staging.filter_map(|name| self.discard(&self.dir.join(name)).err()).collect()
     }
 
     /// Deletes what is in the trash: this app's part of it, and what lies beside `volumes`. Cut short, the next one goes on.
@@ -246,13 +250,15 @@ impl Store {
     }
 
     /// Forgets the app: its folder in the state folder, the folders `others` of it, and what of ours lies beside the volumes
-    /// that its snapshots name. The volumes themselves stay. What could not be done is told; cut short, the next one goes on.
-    pub fn forget(&self, others: &[PathBuf], work: Work<'_>) -> Result<Vec<anyhow::Error>> {
+    /// that its snapshots name, but for those in the folders `spared`, which other apps have by now. The volumes themselves
+    /// stay. What could not be done is told; cut short, the next one goes on.
+    pub fn forget(&self, others: &[PathBuf], spared: &[PathBuf], work: Work<'_>) -> Result<Vec<anyhow::Error>> {
         let listing = self.list()?;
         let volume = |copy: &VolumeCopy| Volume { name: copy.name.clone(), dir: copy.dir.clone() };
         let mut volumes: Vec<Volume> = listing.snapshots.iter().flat_map(|s| s.volumes.iter().map(volume)).collect();
         volumes.sort_by(|a, b| a.dir.cmp(&b.dir));
         volumes.dedup();
+        volumes.retain(|volume| !spared.contains(&volume.dir));
         let mut errors = self.discard_unfinished(&volumes);
         for kept in self.failed_data(&volumes) {
             errors.extend(self.discard(&kept.path).err());

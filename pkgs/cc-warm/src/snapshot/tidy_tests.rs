@@ -104,7 +104,7 @@ fn forgetting_an_app_leaves_its_volumes() {
     let place = Place::new(&["a"]);
     place.take_and_promote("one", at(0));
     let kept = place.failed("op");
-    assert!(place.store.forget(&[], work()).unwrap().is_empty());
+    assert!(place.store.forget(&[], &[], work()).unwrap().is_empty());
     assert!(!kept.exists() && !place.dir.path().join("state/apps/login").exists());
     assert_eq!(text(&place.volumes[0].data().join("file")), "a");
     assert_eq!(fs::read_dir(&place.volumes[0].dir).unwrap().count(), 1);
@@ -126,7 +126,7 @@ fn forgetting_may_be_cut_short_and_goes_on_with_the_next() {
     let app = place.dir.path().join("state/apps/login");
     let cut_short = |others: &[PathBuf]| {
         let interrupt = Interrupt::never();
-        let error = place.store.forget(others, Work { reporter: &Impatient(&interrupt), interrupt: &interrupt });
+        let error = place.store.forget(others, &[], Work { reporter: &Impatient(&interrupt), interrupt: &interrupt });
         let error = error.unwrap_err();
         assert!(error.chain().any(<dyn std::error::Error>::is::<Interrupted>), "{error:?}");
     };
@@ -138,7 +138,7 @@ fn forgetting_may_be_cut_short_and_goes_on_with_the_next() {
     assert!(!app.exists() && !other.exists() && place.store.has_trash());
     // As the lock leaves it.
     fs::create_dir(&app).unwrap();
-    assert!(place.store.forget(&[], work()).unwrap().is_empty());
+    assert!(place.store.forget(&[], &[], work()).unwrap().is_empty());
     assert!(!app.exists() && !place.store.has_trash());
     assert_eq!(fs::read_dir(&place.volumes[0].dir).unwrap().count(), 1);
 }
@@ -177,4 +177,14 @@ fn a_staging_copy_that_is_deleted_in_part_is_deleted_whole_by_the_next() {
     assert!(!staging.exists() && fs::read_dir(&place.store.trash).unwrap().count() == 1);
     assert!(place.store.discard_staging(work()).is_empty());
     assert_eq!(fs::read_dir(&place.store.trash).unwrap().count(), 0);
+}
+
+#[test]
+fn forgetting_an_app_leaves_what_is_kept_beside_the_volumes_of_another_one() {
+    let place = Place::new(&["a"]);
+    place.take_and_promote("one", at(0));
+    let kept = place.failed("op");
+    let spared = [place.volumes[0].dir.clone()];
+    assert!(place.store.forget(&[], &spared, work()).unwrap().is_empty());
+    assert!(kept.exists() && !place.dir.path().join("state/apps/login").exists());
 }

@@ -306,16 +306,24 @@ fn stuck_or_settled(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<
     else {
         return Ok(None);
     };
-    keep_what_was_live(context, app, &progress)?;
+    keep_what_was_live(context, app, lock, &progress)?;
     Ok(Some((reason, StuckOn { data, fits: progress.back_to().filter(|_| data.fits()).cloned() })))
 }
 
 /// Finishes what an operation, which became stuck in the middle of an exchange, could not: what was live there is kept.
-fn keep_what_was_live(context: &Context<'_>, app: &App, stuck: &Progress) -> Result<()> {
+fn keep_what_was_live(context: &Context<'_>, app: &App, lock: &AppLock, stuck: &Progress) -> Result<()> {
     if stuck.exchanges.is_empty() {
         return Ok(());
     }
-    for volume in deployer::open(context.host, app)?.volumes()? {
+    let deployer = deployer::open(context.host, app)?;
+    let mut volumes = deployer.volumes()?;
+    // What became `unmanaged` since then, too.
+    for name in deployer.unmanaged_volumes()? {
+        if stuck.exchanges.iter().any(|exchange| exchange.volume == name) {
+            volumes.push(deployer.create_volume(&name, lock)?);
+        }
+    }
+    for volume in volumes {
         for exchange in stuck.exchanges.iter().filter(|exchange| exchange.volume == volume.name) {
             exchange.keep_live(&volume, &stuck.begun.operation).map_err(|error| {
                 let what = format!(

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::leftovers;
 use crate::config::App;
 use crate::deployer::Deployer;
-use crate::error::Problem;
+use crate::error::{Exit, Problem};
 use crate::snapshot::{self, Preflight, Staged, Store, Totals, Volume};
 
 /// Copies the volumes of an app while it runs, so that its downtime depends on what changes only. Where that fails for a
@@ -64,6 +64,10 @@ pub fn preflight(
         .say("there is no room for the copy that was made while it ran, too: everything is copied once it is stopped");
     *staged = None;
     leftovers::note(store.discard_staging(context.work()));
+    if context.host.interrupt.is_set() {
+        // How much room there is, is not known.
+        return Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).into());
+    }
     // On btrfs, what was deleted counts until that is written.
     store.sync_file_systems(volumes)?;
     store.preflight(volumes, context.host.reserve, None)

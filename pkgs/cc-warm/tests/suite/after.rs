@@ -132,6 +132,16 @@ fn a_recovery_does_not_hold_it_against_an_app_that_the_one_before_it_is_not_well
     let said = fixture.run(&["recover", APP]).expect(14);
     assert!(said.contains("`proxy`, which `notes` comes after, is not healthy"), "{said}");
     assert!(!fixture.journal().contains("\"stuck\""), "{}", fixture.journal());
+    // Nor does it keep the app busy for ever.
+    let said = fixture.run(&["recover", "--until-ready"]).expect(14);
+    assert_eq!(said.matches("which `notes` comes after, is not healthy").count(), 2, "{said}");
+    // Which command asks `proxy`, only the configuration says.
+    let usable = std::fs::read(fixture.sandbox.config()).unwrap();
+    fixture.sandbox.configure(|config| config["mood"] = json!("good")).unwrap();
+    let said = fixture.run(&["recover"]).expect(2);
+    assert!(said.contains("only the configuration says how `proxy`, which comes before it, is"), "{said}");
+    assert!(!fixture.journal().contains("\"stuck\""), "{}", fixture.journal());
+    std::fs::write(fixture.sandbox.config(), usable).unwrap();
     std::fs::write(&flag, "").unwrap();
     fixture.run(&["recover", APP]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.0.0+1"));

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use cc_warm::demo::maker::Behaviour;
 use cc_warm::demo::sandbox::APP;
 use rustix::fs::{FlockOperation, flock};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -114,6 +115,24 @@ fn being_asked_to_end_while_leftovers_are_deleted_is_no_full_disk() {
 }
 
 #[test]
+fn what_cannot_be_deleted_keeps_no_app_from_its_updates() {
+    let fixture = Fixture::running();
+    let mounted = trash(&fixture).join("mounted");
+    fs::create_dir(&mounted).unwrap();
+    if mount("tmpfs", &mounted, "tmpfs", MountFlags::empty(), None).is_err() {
+        eprintln!("skipped, nothing can be mounted: what_cannot_be_deleted_keeps_no_app_from_its_updates");
+        return;
+    }
+    fs::write(mounted.join("file"), "not ours").unwrap();
+    fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
+    let update = fixture.run(&["update"]);
+    let kept = fs::read(mounted.join("file"));
+    unmount(&mounted, UnmountFlags::DETACH).unwrap();
+    assert!(update.expect(0).contains("updated: 1.0.0+1 → 1.1.0+2"));
+    assert_eq!(kept.unwrap(), b"not ours");
+}
+
+#[test]
 fn a_run_with_nothing_to_do_goes_on_with_what_was_left_to_delete() {
     let fixture = Fixture::running();
     let left = trash(&fixture);
@@ -162,10 +181,13 @@ fn no_id_is_made_while_docker_cannot_say_whether_the_folder_is_the_right_one() {
         })
         .unwrap();
     let silent = ("DOCKER_HOST", "unix:///nonexistent/docker.sock");
-    for words in [&["update"][..], &["recover"], &["alert", "deliver"]] {
-        let ran = Ran::of(&fixture.sandbox.cc_warm(words).env(silent.0, silent.1).run().unwrap());
-        let said = ran.expect(14);
+    let run = |words: &[&str]| Ran::of(&fixture.sandbox.cc_warm(words).env(silent.0, silent.1).run().unwrap());
+    for words in [&["update"][..], &["recover"]] {
+        let said = run(words).expect(14);
         assert!(said.contains("docker does not answer; nothing was done"), "{said}");
     }
     assert!(!fixture.sandbox.state_dir().exists());
+    // Alerts go out all the same.
+    run(&["alert", "deliver"]).expect(0);
+    assert!(!fixture.sandbox.state_dir().join("id").exists());
 }
