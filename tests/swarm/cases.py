@@ -563,7 +563,7 @@ def a_state_folder_that_is_not_mounted_is_refused(w):
     w.update()
     (w.root / "state").rename(w.root / "elsewhere")
     (w.root / "state").mkdir(mode=0o700)
-    said = w.update(exit=24)
+    said = w.update(exit=2)
     check("why is said", "not mounted" in said and "findmnt" in said, said)
     check("doctor says so", "not mounted" in w.run("doctor", exit=1), w.said)
     same("nothing was made in it", list((w.root / "state").iterdir()), [])
