@@ -61,6 +61,12 @@ impl Problem {
         self
     }
 
+    /// Somebody asked the program to end, in time.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new("cancelled before anything began").exit(Exit::Cancelled)
+    }
+
     /// Adds advice: the command to run next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

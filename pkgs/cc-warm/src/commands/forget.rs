@@ -97,7 +97,7 @@ fn of_others(session: &Session) -> Result<Vec<PathBuf>> {
 
 /// What nobody can get back once the app is forgotten, in words.
 fn lost(stuck: Option<&Progress>, snapshots: usize) -> Option<String> {
-    let data = stuck.map(|progress| progress.stuck.as_ref().map_or(progress.live_data(), |(_, data)| *data).describe());
+    let data = stuck.map(|progress| progress.stuck_data().describe());
     match (data, snapshots) {
         (None, 0) => None,
         (None, count) => Some(format!("has {count} snapshot(s), which would be deleted")),

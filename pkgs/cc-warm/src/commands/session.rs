@@ -34,20 +34,20 @@ pub struct Session {
     pub outbox: Outbox,
     /// Whether results are JSON.
     pub json: bool,
-    /// Whether it is known where alerts go.
-    pub has_sinks: bool,
+    /// Whether the configuration can be used. One that cannot names no app and no sink.
+    pub is_configured: bool,
 }
 
 impl Session {
     /// For commands that change something: makes the state folder, and reacts to signals.
     pub fn open(global: &Global) -> Result<Self> {
-        let session = Self::inspect(global)?;
-        let is_on_swarm = session.config.is_on_swarm();
-        session.opened(is_on_swarm)
+        Self::inspect(global)?.opened()
     }
 
-    fn opened(self, is_on_swarm: bool) -> Result<Self> {
-        home::open(&self.host.dirs, is_on_swarm)?;
+    fn opened(self) -> Result<Self> {
+        // What is deployed where, only a configuration says.
+        let may_be_on_swarm = !self.is_configured || self.config.is_on_swarm();
+        home::open(&self.host.dirs, may_be_on_swarm)?;
         let interrupt = Interrupt::on_signals()?;
         let recipes = self.recipes.ends_with(&interrupt);
         Ok(Self { host: Host { interrupt, ..self.host }, recipes, ..self })
@@ -57,15 +57,11 @@ impl Session {
     /// and no alert is delivered; what is wrong with it comes along.
     pub fn recovering(global: &Global) -> Result<(Self, Option<anyhow::Error>)> {
         match Config::load(&global.config) {
-            Ok(config) => {
-                let is_on_swarm = config.is_on_swarm();
-                Ok((Self::with(config, global)?.opened(is_on_swarm)?, None))
-            }
+            Ok(config) => Ok((Self::with(config, global)?.opened()?, None)),
             Err(error) => {
                 let Ok(config) = Config::of_state_dir(&global.config) else { return Err(error) };
-                // What runs where is not known, so docker is asked.
-                let session = Self::with(config, global)?.opened(true)?;
-                Ok((Self { has_sinks: false, ..session }, Some(error)))
+                let session = Self { is_configured: false, ..Self::with(config, global)? };
+                Ok((session.opened()?, Some(error)))
             }
         }
     }
@@ -102,7 +98,7 @@ impl Session {
             command: format!("cc-warm {command}"),
         };
         let outbox = Outbox::new(&dirs, &config.host, config.reminder.duration());
-        Ok(Self { recipes: Recipes::new(&dirs), outbox, host, config, json: global.json, has_sinks: true })
+        Ok(Self { recipes: Recipes::new(&dirs), outbox, host, config, json: global.json, is_configured: true })
     }
 
     /// For operations on one app, told by `voice`.
@@ -154,7 +150,7 @@ impl Session {
 
     /// Sends what is in the outbox. A sink that fails keeps its alerts; that is said, and no error of this command.
     pub fn deliver(&self) {
-        if !self.has_sinks {
+        if !self.is_configured {
             // An alert that no sink is owed would be gone.
             return;
         }

@@ -221,10 +221,7 @@ impl Store {
     /// Deletes what is in the trash: this app's part of it, and what lies beside `volumes`. Cut short, the next one goes on.
     #[must_use]
     pub fn empty_trash(&self, volumes: &[Volume], work: Work<'_>) -> Vec<anyhow::Error> {
-        let ours = format!("{}.", self.app);
-        let mut doomed: Vec<PathBuf> = Vec::new();
-        let in_trash = names_in(&self.trash).unwrap_or_default();
-        doomed.extend(in_trash.iter().filter(|name| name.starts_with(&ours)).map(|name| self.trash.join(name)));
+        let mut doomed = self.in_trash();
         for folder in volumes.iter().map(|volume| &volume.dir).chain([&self.dir]) {
             let names = names_in(folder).unwrap_or_default();
             doomed.extend(names.iter().filter(|name| name.starts_with(garbage::TRASH)).map(|name| folder.join(name)));
@@ -278,8 +275,14 @@ impl Store {
     /// Whether anything of the app is still to be deleted, although its folder may be gone.
     #[must_use]
     pub fn has_trash(&self) -> bool {
+        !self.in_trash().is_empty()
+    }
+
+    /// What is in the trash of this app.
+    fn in_trash(&self) -> Vec<PathBuf> {
         let ours = format!("{}.", self.app);
-        names_in(&self.trash).unwrap_or_default().iter().any(|name| name.starts_with(&ours))
+        let names = names_in(&self.trash).unwrap_or_default();
+        names.iter().filter(|name| name.starts_with(&ours)).map(|name| self.trash.join(name)).collect()
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn must_be_healthy(context: &Context<'_>, app: &App, deployer: &dyn D
                 .hint("cc-warm doctor")
                 .into())
         }
-        Now::Interrupted => Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).into()),
+        Now::Interrupted => Err(Problem::cancelled().into()),
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) fn must_be_whole(context: &Context<'_>, app: &App, store: &Store, cho
         Finding::Whole => return Ok(()),
         Finding::Damaged(problems) => problems,
         Finding::Unfinished => {
-            return Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).into());
+            return Err(Problem::cancelled().into());
         }
     };
     let problem = format!("snapshot {} of app `{}` is damaged; nothing was touched", chosen.id, app.name);

@@ -5,7 +5,7 @@ use crate::config::App;
 use crate::deployer::Deployer;
 use crate::host::Host;
 use crate::snapshot::meter::Interrupted;
-use crate::snapshot::{Rules, Store};
+use crate::snapshot::{Rules, Store, Volume};
 
 /// By which rules data of earlier operations goes.
 #[must_use]
@@ -21,19 +21,21 @@ pub fn rules(app: &App, host: &Host) -> Rules {
 /// Deletes what is garbage, and data whose time is over. No operation on the app may be under way. What could not be
 /// deleted is noted only: room is counted next.
 pub fn delete(context: &Context<'_>, app: &App, deployer: &dyn Deployer, store: &Store) {
-    match deployer.volumes() {
-        Ok(volumes) => note(store.tidy(&volumes, &rules(app, context.host), None)),
-        Err(error) => return note([error.into()]),
+    if let Some(volumes) = volumes_of(deployer) {
+        note(store.tidy(&volumes, &rules(app, context.host), None));
+        note(store.empty_trash(&volumes, context.work()));
     }
-    empty_trash(context, deployer, store);
 }
 
 /// Deletes what is in the trash. Cut short, the next run goes on.
 pub(super) fn empty_trash(context: &Context<'_>, deployer: &dyn Deployer, store: &Store) {
-    match deployer.volumes() {
-        Ok(volumes) => note(store.empty_trash(&volumes, context.work())),
-        Err(error) => note([error.into()]),
+    if let Some(volumes) = volumes_of(deployer) {
+        note(store.empty_trash(&volumes, context.work()));
     }
+}
+
+fn volumes_of(deployer: &dyn Deployer) -> Option<Vec<Volume>> {
+    deployer.volumes().map_err(|error| note([error.into()])).ok()
 }
 
 /// Deletes the staging copy of an operation that did not begin, if there is one.

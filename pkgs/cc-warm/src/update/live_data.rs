@@ -56,8 +56,8 @@ impl Progress {
     /// The command that brings the app back, once it is stuck.
     #[must_use]
     pub fn way_out(&self) -> String {
-        let (app, data) = (&self.begun.app.name, self.stuck.as_ref().map_or(self.live_data(), |(_, data)| *data));
-        if data.fits() && self.back_to().is_some() {
+        let app = &self.begun.app.name;
+        if self.stuck_data().fits() && self.back_to().is_some() {
             // Nothing has to be brought back.
             return if self.begun.kind == Kind::Restart && self.begun.was_stuck.is_some() && self.begun.stateful {
                 format!(
@@ -75,6 +75,12 @@ impl Progress {
             // Which others there are is told there.
             (true, Some(_)) => format!("cc-warm verify {app}"),
         }
+    }
+
+    /// What the data of a stuck app is, as was written down when it became stuck.
+    #[must_use]
+    pub fn stuck_data(&self) -> LiveData {
+        self.stuck.as_ref().map_or(self.live_data(), |(_, data)| *data)
     }
 
     /// The snapshot that an operator asked for.

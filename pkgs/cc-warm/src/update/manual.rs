@@ -10,7 +10,7 @@ use super::forecast::Last;
 use super::outcome::Outcome;
 use super::parted;
 use super::recover;
-use super::saga::{EventName, Kind, LiveData, Progress, StuckOn};
+use super::saga::{EventName, Kind, Progress, StuckOn};
 use super::turn::{self, Turn};
 use super::{effects, forecast, journal, leftovers, staging};
 use crate::alert::Kind as AlertKind;
@@ -47,7 +47,7 @@ pub fn snapshot(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Outc
     leftovers::delete(context, app, deployer.as_ref(), &store);
     if context.host.interrupt.is_set() {
         // How much room there is, is not known.
-        return Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).into());
+        return Err(Problem::cancelled().into());
     }
     let total = must_fit(context, app, deployer.as_ref(), &store, &mut None)?;
     must_go_back(app, deployer.as_ref(), &release)?;
@@ -209,8 +209,7 @@ pub fn unstick(context: &Context<'_>, app: &App, lock: &AppLock) -> Result<Optio
         let problem = Problem::new(what).exit(Exit::Refused).hint(format!("cc-warm adopt {}", app.name));
         return Err(problem.hint(format!("cc-warm restore {}", app.name)).into());
     }
-    let data = progress.stuck.as_ref().map_or(LiveData::Failed, |(_, data)| *data);
-    if !data.fits() {
+    if !progress.stuck_data().fits() {
         let which = progress.asked_for().map_or(Which::Current, |id| Which::Id(id.clone()));
         return restore(context, app, lock, &which).map(Some);
     }

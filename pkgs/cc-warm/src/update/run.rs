@@ -356,9 +356,7 @@ impl Run<'_> {
         };
         match prepare().map_err(deployer::classified) {
             Ok(()) => self.context.resolve(&self.app.name, &[AlertKind::PrepareFailed]),
-            Err(error) if self.context.host.interrupt.is_set() => {
-                Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).because(error).into())
-            }
+            Err(error) if self.context.host.interrupt.is_set() => Err(Problem::cancelled().because(error).into()),
             Err(error) if error::exit_of(&error) == Exit::NotReady => Err(error),
             Err(error) => {
                 notice::prepare_failed(self.context, self.app, &target.version, &error)?;

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::leftovers;
 use crate::config::App;
 use crate::deployer::Deployer;
-use crate::error::{Exit, Problem};
+use crate::error::Problem;
 use crate::snapshot::{self, Preflight, Staged, Store, Totals, Volume};
 
 /// Copies the volumes of an app while it runs, so that its downtime depends on what changes only. Where that fails for a
@@ -66,7 +66,7 @@ pub fn preflight(
     leftovers::note(store.discard_staging(context.work()));
     if context.host.interrupt.is_set() {
         // How much room there is, is not known.
-        return Err(Problem::new("cancelled before anything began").exit(Exit::Cancelled).into());
+        return Err(Problem::cancelled().into());
     }
     // On btrfs, what was deleted counts until that is written.
     store.sync_file_systems(volumes)?;

@@ -84,7 +84,7 @@ fn asked_to_end_while_it_waits_for_another_one_it_tells_nothing_of_that() {
     let notes = Going::until(notes, "waiting for `proxy`, which comes first: held by process");
     let said = notes.gets(Signal::TERM).ends().expect(25);
     assert!(said.contains("cancelled before anything began"), "{said}");
-    let alerts = std::fs::read_to_string(both.fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+    let alerts = both.fixture.alerts();
     assert!(!alerts.contains("predecessor-unhealthy"), "{alerts}");
     proxy.goes_on().expect(0);
 }
@@ -167,7 +167,7 @@ fn a_broken_file_of_the_app_before_is_told_as_its_own() {
             None => std::fs::remove_file(&path).unwrap(),
         }
     }
-    let alerts = std::fs::read_to_string(both.fixture.sandbox.dir().join("alerts.jsonl")).unwrap();
+    let alerts = both.fixture.alerts();
     assert!(alerts.contains("predecessor-unhealthy") && !alerts.contains("corrupt-state"), "{alerts}");
     both.fixture.run(&["update", APP]).expect(0);
 }

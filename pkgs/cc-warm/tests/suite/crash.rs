@@ -12,7 +12,7 @@ use cc_warm::demo::sandbox::APP;
 use cc_warm::update::saga::EventName;
 use rayon::prelude::*;
 
-use crate::fixture::{Fixture, NOTES, Ran};
+use crate::fixture::{Fixture, NEVER_WELL, NOTES, Ran};
 
 /// One operation that is cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Scenario {
     fn faults(self) -> &'static str {
         match self {
             Self::Cramped => "snapshot.build.begun#1=enospc,snapshot.build.begun#2=enospc",
-            Self::Stuck => "act.redeploy#1=fail,act.redeploy#2=fail",
+            Self::Stuck => NEVER_WELL,
             Self::Released => "act.taken-over=fail",
             _ => "",
         }
@@ -235,7 +235,7 @@ fn check_invariants(scenario: Scenario, fixture: &Fixture, said: &str) {
         assert_eq!(fixture.sandbox.notes().unwrap()[..2], NOTES);
         fixture.run(&["verify", APP]).expect(0);
     }
-    let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+    let alerts = fixture.alerts();
     let mut told = BTreeSet::new();
     for alert in alerts.lines().filter(|line| line.contains("\"rolled-back\"")) {
         assert!(told.insert(alert.to_owned()), "told twice: {alert}");

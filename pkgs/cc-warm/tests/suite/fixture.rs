@@ -41,6 +41,9 @@ impl Ran {
     }
 }
 
+/// Faults with which the version that ran before does not become healthy any more, whatever is tried.
+pub(crate) const NEVER_WELL: &str = "act.redeploy#1=fail,act.redeploy#2=fail";
+
 /// What users wrote before any test begins.
 pub(crate) const NOTES: [&str; 2] = ["buy milk", "call home"];
 
@@ -105,6 +108,22 @@ impl Fixture {
 
     pub(crate) fn app_dir(&self) -> std::path::PathBuf {
         self.sandbox.state_dir().join("apps").join(APP)
+    }
+
+    /// What the operator was told.
+    pub(crate) fn alerts(&self) -> String {
+        std::fs::read_to_string(self.sandbox.dir().join("alerts.jsonl")).unwrap_or_default()
+    }
+
+    /// The app has no data that has to go back: what it writes to its volume is `unmanaged`.
+    pub(crate) fn configure_stateless(&self, change: impl FnOnce(&mut Value)) {
+        let volume = self.sandbox.volume().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+        let stateless = |config: &mut Value| {
+            config["apps"][APP]["stateful"] = false.into();
+            config["apps"][APP]["update"]["unmanaged"] = vec![volume].into();
+            change(config);
+        };
+        self.sandbox.configure(stateless).unwrap();
     }
 
     pub(crate) fn journal(&self) -> String {

@@ -11,7 +11,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::fixture::{Fixture, NOTES, Ran};
+use crate::fixture::{Fixture, NEVER_WELL, NOTES, Ran};
 use crate::signals::{Going, Halted};
 
 const HELD_BACK: &str = "waiting: another app on the same file system is stopped";
@@ -153,16 +153,9 @@ fn an_app_with_a_volume_is_not_updated_as_one_without_data() {
 #[test]
 fn an_app_without_data_that_became_stuck_is_brought_back_by_a_retry() {
     let fixture = Fixture::running();
-    let volume = fixture.sandbox.volume().unwrap().file_name().unwrap().to_string_lossy().into_owned();
-    fixture
-        .sandbox
-        .configure(|config| {
-            config["apps"][APP]["stateful"] = json!(false);
-            config["apps"][APP]["update"] = json!({ "unmanaged": [volume] });
-        })
-        .unwrap();
+    fixture.configure_stateless(|_| {});
     fixture.publish("1.1.0+2", 1, Behaviour::Broken);
-    let said = fixture.run_with_fault("act.redeploy#1=fail,act.redeploy#2=fail", &["update"]).expect(12);
+    let said = fixture.run_with_fault(NEVER_WELL, &["update"]).expect(12);
     assert!(said.contains("hint: cc-warm retry notes") && !said.contains("what the failed version left"), "{said}");
     let said = fixture.run(&["retry", APP]).expect(0);
     assert!(said.contains("started again: 1.0.0+1"), "{said}");

@@ -58,7 +58,7 @@ fn an_app_whose_runs_meet_no_window_for_a_week_is_told_of_until_one_does() {
         Ran::of(&program.run().unwrap())
     };
     let told = || {
-        let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+        let alerts = fixture.alerts();
         alerts.matches("\"window-missed\"").count()
     };
     fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
@@ -100,7 +100,7 @@ fn an_app_that_was_unhealthy_is_not_said_to_be_well_because_its_update_is_ignore
             .unwrap();
     };
     let told = || {
-        let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+        let alerts = fixture.alerts();
         alerts.matches("\"unhealthy-before-update\"").count()
     };
     fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
@@ -130,15 +130,8 @@ fn a_configuration_that_only_a_newer_cc_warm_can_use_takes_nothing_back() {
 #[test]
 fn an_app_without_data_has_no_need_of_a_window() {
     let fixture = Fixture::running();
-    let volume = fixture.sandbox.volume().unwrap().file_name().unwrap().to_string_lossy().into_owned();
-    fixture
-        .sandbox
-        .configure(|config| {
-            config["apps"][APP]["stateful"] = json!(false);
-            config["apps"][APP]["update"] =
-                json!({ "windows": [{ "from": "02:00", "to": "05:00" }], "unmanaged": [volume] });
-        })
-        .unwrap();
+    let windows = json!([{ "from": "02:00", "to": "05:00" }]);
+    fixture.configure_stateless(|config| config["apps"][APP]["update"]["windows"] = windows);
     fixture.publish("1.1.0+2", 1, Behaviour::Healthy);
     run_at(&fixture, "12:00", &["update"]).expect(0);
     assert_eq!(fixture.answering().as_deref(), Some("1.1.0+2"));

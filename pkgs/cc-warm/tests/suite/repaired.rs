@@ -4,13 +4,13 @@
 use cc_warm::demo::maker::Behaviour;
 use cc_warm::demo::sandbox::APP;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, NEVER_WELL};
 
 /// Stuck, says cc-warm; and `1.0.0+1` runs, of a generation that it does not know.
 fn repaired() -> Fixture {
     let fixture = Fixture::running();
     fixture.publish("1.1.0+2", 2, Behaviour::Broken);
-    fixture.run_with_fault("act.redeploy#1=fail,act.redeploy#2=fail", &["update", APP]).expect(12);
+    fixture.run_with_fault(NEVER_WELL, &["update", APP]).expect(12);
     assert_eq!(fixture.answering(), None);
     let files = ["journal.jsonl", "state.json"].map(|name| fixture.app_dir().join(name));
     let stuck = files.each_ref().map(|path| std::fs::read(path).unwrap());
@@ -72,7 +72,7 @@ fn is_adopted_by_the_night_where_cc_warm_has_let_go_of_it() {
     for parted in [true, false] {
         let fixture = Fixture::running();
         fixture.publish("1.1.0+2", 2, Behaviour::Broken);
-        fixture.run_with_fault("act.redeploy#1=fail,act.redeploy#2=fail", &["update", APP]).expect(12);
+        fixture.run_with_fault(NEVER_WELL, &["update", APP]).expect(12);
         let told = || std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap();
         let stuck = || told().matches("\"stuck\"").count();
         let before = stuck();

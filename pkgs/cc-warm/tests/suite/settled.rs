@@ -6,10 +6,8 @@ use cc_warm::demo::maker::Behaviour;
 use cc_warm::demo::sandbox::APP;
 use rustix::process::Signal;
 
-use crate::fixture::{Fixture, NOTES, Ran};
+use crate::fixture::{Fixture, NEVER_WELL, NOTES, Ran};
 use crate::signals::{Going, command};
-
-const NEVER_WELL: &str = "act.redeploy#1=fail,act.redeploy#2=fail";
 
 /// An update was killed when its target was deployed.
 fn cut_short() -> Fixture {
@@ -17,10 +15,6 @@ fn cut_short() -> Fixture {
     fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
     assert_eq!(fixture.run_with_fault("journal.deployed.after=kill", &["update"]).code, None);
     fixture
-}
-
-fn alerts(fixture: &Fixture) -> String {
-    std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default()
 }
 
 #[track_caller]
@@ -47,17 +41,17 @@ fn an_app_that_is_wanted_back_and_is_not_there_is_still_down_after_a_recovery() 
     fixture.run(&["update"]).expect(0);
     fixture.run(&["resume", APP]).expect(0);
     fixture.run_with_fault("journal.begun.before=fail", &["update"]).expect(1);
-    let told = alerts(&fixture);
+    let told = fixture.alerts();
     assert!(
         told.contains("notes is down, and could not be started") && told.contains("cc-warm update notes"),
         "{told}"
     );
     let said = fixture.run(&["recover"]).expect(0);
     assert!(said.contains("`cc-warm update notes` starts it"), "{said}");
-    assert_eq!(alerts(&fixture), told, "nothing is over");
+    assert_eq!(fixture.alerts(), told, "nothing is over");
     fixture.run(&["update"]).expect(0);
     is_back(&fixture);
-    assert!(alerts(&fixture).contains("resolved: notes is down"), "{}", alerts(&fixture));
+    assert!(fixture.alerts().contains("resolved: notes is down"), "{}", fixture.alerts());
 }
 
 #[test]
@@ -90,7 +84,7 @@ fn a_recovery_at_boot_waits_for_what_does_not_answer_yet() {
     let said = Ran::of_child(recovery_at_boot(&fixture, 3, "60000")).expect(0);
     assert!(said.contains("rolled back"), "{said}");
     is_back(&fixture);
-    let told = alerts(&fixture);
+    let told = fixture.alerts();
     assert!(!told.contains("unfinished") && !told.contains("not-ready"), "nothing was wrong: {told}");
 }
 
@@ -100,7 +94,7 @@ fn a_recovery_at_boot_that_waits_for_long_tells_so_and_goes_on() {
     let said = Ran::of_child(recovery_at_boot(&fixture, 5, "1")).expect(0);
     assert!(said.contains("left unfinished") && said.contains("rolled back"), "{said}");
     is_back(&fixture);
-    let told = alerts(&fixture);
+    let told = fixture.alerts();
     assert!(told.contains("an operation could not be finished") && told.contains("resolved: "), "{told}");
 }
 
@@ -108,7 +102,7 @@ fn a_recovery_at_boot_that_waits_for_long_tells_so_and_goes_on() {
 fn a_recovery_that_waits_ends_when_it_is_asked_to_and_leaves_no_app_busy() {
     let fixture = cut_short();
     let waits = Going::until(recovery_at_boot(&fixture, 1000, "1"), "hint: cc-warm recover notes");
-    while !alerts(&fixture).contains("an operation could not be finished") {
+    while !fixture.alerts().contains("an operation could not be finished") {
         std::thread::yield_now();
     }
     fixture.run(&["recover"]).expect(0);

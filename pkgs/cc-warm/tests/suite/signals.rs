@@ -160,7 +160,7 @@ fn asked_to_end_before_the_stop_nothing_is_begun() {
             let said = Halted::at(&fixture, &[point], &["update"]).gets(signal).goes_on().expect(25);
             assert!(said.contains("cancelled before anything began"), "{said}");
             assert_is_back(&fixture, &said);
-            let alerts = std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+            let alerts = fixture.alerts();
             assert_eq!(alerts, "", "nothing was wrong with the app");
             fixture.run(&["update"]).expect(0);
         }

@@ -25,7 +25,7 @@ fn what_does_not_go_back_is_told_with_what_does() {
     let left = "what is `unmanaged` stays as it is: media, /srv/scans";
     let said = fixture.run(&["update"]).expect(11);
     assert!(said.contains(left), "{said}");
-    let alerts = || std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap();
+    let alerts = || fixture.alerts();
     assert!(alerts().contains(&format!("did not go back: {left}")), "{}", alerts());
     fixture.run(&["retry", APP]).expect(0);
     fixture.run_with_fault("act.restore=fail", &["update"]).expect(12);
@@ -73,7 +73,7 @@ fn a_journal_is_settled_although_the_configuration_cannot_be_used() {
     fixture.publish("1.1.0+2", 2, Behaviour::Healthy);
     assert_eq!(fixture.run_with_fault("journal.deploying.after=kill", &["update"]).code, None);
     let usable = std::fs::read(fixture.sandbox.config()).unwrap();
-    let told = || std::fs::read_to_string(fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+    let told = || fixture.alerts();
     let before = told();
     fixture.sandbox.configure(|config| config["mood"] = json!("good")).unwrap();
     fixture.run(&["update"]).expect(2);

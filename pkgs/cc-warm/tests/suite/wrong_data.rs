@@ -9,10 +9,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::crash::app_log;
-use crate::fixture::{Fixture, NOTES};
+use crate::fixture::{Fixture, NEVER_WELL, NOTES};
 use crate::signals::Halted;
 
-const NEVER_WELL: &str = "act.redeploy#1=fail,act.redeploy#2=fail";
 const NO_ROOM: &str = "snapshot.build.begun#1=enospc,snapshot.build.begun#2=enospc";
 
 /// `1.1.0+2` runs, on data that `1.0.0+1` refuses, and the known-good is of `1.0.0+1`.

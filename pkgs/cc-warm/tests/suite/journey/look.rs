@@ -95,7 +95,7 @@ impl World {
     }
 
     pub(super) fn alerts(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.fixture.sandbox.dir().join("alerts.jsonl")).unwrap_or_default();
+        let text = self.fixture.alerts();
         serde_json::Deserializer::from_str(&text).into_iter().map(Result::unwrap).collect()
     }
 

@@ -3,6 +3,7 @@
 use cc_warm::demo::maker::Behaviour;
 use insta::assert_snapshot;
 
+use crate::fixture::NEVER_WELL;
 use crate::screen::{NOTES, Screen};
 
 #[test]
@@ -140,8 +141,7 @@ fn a_rollback_and_a_retry() {
 fn a_stuck_app() {
     let mut screen = Screen::running();
     screen.fixture.publish("1.1.0+2", 2, Behaviour::Broken);
-    let broken = "act.redeploy#1=fail,act.redeploy#2=fail";
-    assert_snapshot!(screen.shows_with(&["update"], |program| program.env("CC_WARM_FAULT", broken)), @"
+    assert_snapshot!(screen.shows_with(&["update"], |program| program.env("CC_WARM_FAULT", NEVER_WELL)), @"
     $ cc-warm update
     | notes: preparing 1.0.0+1 → 1.1.0+2
     | notes: copying its data while it runs
